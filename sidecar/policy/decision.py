@@ -1,0 +1,88 @@
+"""What a decision is made of: stable codes, findings, and the one place where a refusal becomes prose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+
+
+class Code(str, Enum):
+    """The stable codes of refusals; they are API in replies, audit and metrics. In the order in which they are checked."""
+
+    KEY_MISSING = "key_missing"
+    KEY_UNKNOWN = "key_unknown"
+    KEY_REVOKED = "key_revoked"
+    KEY_EXPIRED = "key_expired"
+    KEY_FROZEN = "key_frozen"
+    MACHINE_NOT_ALLOWED = "machine_not_allowed"
+    IP_NOT_ALLOWED = "ip_not_allowed"
+    UNKNOWN_REQUEST = "unknown_request"
+    MALFORMED_REQUEST = "malformed_request"
+    UNKNOWN_FIELD = "unknown_field"
+    BODY_TOO_LARGE = "body_too_large"
+    SCOPE = "scope"
+    KEYS_STALE = "keys_stale"
+    ACCOUNT = "account"
+    NOT_OWN_ORDER = "not_own_order"
+    MARKET = "market"
+    SYMBOL = "symbol"
+    SIDE = "side"
+    HOURS = "hours"
+    PRICE_UNAVAILABLE = "price_unavailable"
+    INSTRUMENT_UNKNOWN = "instrument_unknown"
+    ORDER_UNKNOWN = "order_unknown"
+    ORDER_VALUE = "order_value"
+    RATE = "rate"
+    DAILY_VALUE = "daily_value"
+    CANCEL_FLOOD = "cancel_flood"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
+    CLOCK = "clock"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    UPSTREAM_FULL = "upstream_full"
+    CLIENT_GONE = "client_gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not. `message` is whole prose for people (with the limit and the actual value), without code or decision id."""
+
+    code: Code
+    message: str
+
+    def text(self, decision_id: str) -> str:
+        """The refusal as clients read it, e.g. `[sidecar:rate] 6 orders in 60 s, the limit is 5 (decision 01J...)`."""
+        return f"[sidecar:{self.code.value}] {self.message} (decision {decision_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check of a decision: `refusal` is None when it passed; `detail` says with which numbers."""
+
+    rule: str
+    detail: str
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What an order counts as: `value` in `currency` (ISO code of the security's quote currency) and how it came about."""
+
+    value: Decimal
+    currency: str
+    explanation: str
+    """E.g. `100 × 350.0 (limit) × 1 = 35000 HKD`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of every check made. `worth` is set when a value was computed (there is a value cap), else None."""
+
+    findings: tuple[Finding, ...]
+    worth: Worth | None = None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The first failing check, or None: allowed."""
+        return next((finding.refusal for finding in self.findings if finding.refusal is not None), None)

@@ -1,0 +1,65 @@
+"""A key as the rules see it: scopes, whitelists and caps, already parsed and exact. Knows no file, no hash, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time, tzinfo
+from decimal import Decimal
+from enum import Enum
+
+from sidecar.intents.model import Side
+
+
+class Scope(str, Enum):
+    QOT_READ = "qot:read"
+    ACC_READ = "acc:read"
+    TRADE_SIMULATE = "trade:simulate"
+    TRADE_REAL = "trade:real"
+    TRADE_UNLOCK = "trade:unlock"
+    TRADE_CANCEL = "trade:cancel"
+    ADMIN = "admin"
+
+
+TRADE_SCOPES = frozenset({Scope.TRADE_SIMULATE, Scope.TRADE_REAL})
+
+
+@dataclass(frozen=True, slots=True)
+class HoursWindow:
+    """`start` included, `end` excluded, in the key's zone; `end` <= `start` crosses midnight."""
+
+    start: time
+    end: time
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One record of keys.json. None means the limit is absent; an empty whitelist never gets here (it refuses to load)."""
+
+    id: str
+    scopes: frozenset[Scope]
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    note: str | None = None
+    allowed_markets: frozenset[str] | None = None
+    allowed_symbols: frozenset[str] | None = None
+    """`US.AAPL`, `US.*`, `US.AAPL@options`."""
+    allowed_trd_sides: frozenset[Side] | None = None
+    allowed_acc_ids: frozenset[int] | None = None
+    max_order_value: Decimal | None = None
+    max_daily_value: Decimal | None = None
+    max_orders_per_minute: int | None = None
+    hours_window: tuple[HoursWindow, ...] | None = None
+    zone: tzinfo | None = None
+    """The zone of hours_window; never None when hours_window is set."""
+    allowed_machines: frozenset[str] | None = None
+    """Fingerprints; the empty set is a frozen key."""
+    allowed_ips: tuple[str, ...] | None = None
+    """CIDR v4/v6, normalised."""
+
+    @property
+    def frozen(self) -> bool:
+        return self.allowed_machines is not None and not self.allowed_machines
+
+    @property
+    def value_capped(self) -> bool:
+        return self.max_order_value is not None or self.max_daily_value is not None

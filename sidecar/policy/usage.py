@@ -1,0 +1,73 @@
+"""What a decision is made against besides the key: the facts the request does not say, and what the key has used already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+
+from sidecar.intents.model import TrdEnv
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account of OpenD's own list (2001). `markets` are TrdMarket numbers."""
+
+    acc_id: int
+    env: TrdEnv
+    markets: frozenset[int]
+
+
+class InstrumentKind(str, Enum):
+    STOCK = "stock"
+    ETF = "etf"
+    WARRANT = "warrant"
+    OPTION = "option"
+    FUTURE = "future"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """Static data of one security (3202). `multiplier` is contract size; 1 for stocks and ETFs; None when not known."""
+
+    kind: InstrumentKind
+    multiplier: Decimal | None
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOwner:
+    """Who placed the order a request names. `key_id` None: an order of no known key (placed outside the sidecar)."""
+
+    key_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found out for one request; None = not asked for or not to be had, which refuses wherever it is needed."""
+
+    account: Account | None = None
+    instrument: Instrument | None = None
+    quote: Decimal | None = None
+    """The live reference price (3203), in the instrument's currency."""
+    order_owner: OrderOwner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the key has used at the moment of decision, reservations included."""
+
+    orders_last_minute: int = 0
+    oldest_order_age: float = 0.0
+    """Seconds since the oldest order still inside the 60 s window; tells the client when to retry."""
+    cancels_last_minute: int = 0
+    daily_value: dict[str, Decimal] = field(default_factory=dict)
+    """Reserved and accepted value of the running day, per currency."""
+
+
+class Need(str, Enum):
+    """A fact that must be asked from OpenD before an order can be decided."""
+
+    INSTRUMENT = "instrument"
+    QUOTE = "quote"

@@ -1,0 +1,110 @@
+"""The 44-byte frame of OpenD's TCP protocol: bytes in, heads out, and frames built. No sockets, no meaning of bodies.
+
+Layout (little-endian, packed): `FT`, u32 proto id, u8 body format, u8 version, u32 serial, u32 body length on the
+wire, SHA-1 of the *plaintext* body, 8 reserved bytes, body (protocol facts, section 1).
+"""
+
+from __future__ import annotations
+
+import struct
+from hashlib import sha1
+from typing import NamedTuple
+
+from sidecar.errors import WireError
+
+HEADER = struct.Struct("<2sIBBII20s8s")
+HEADER_SIZE = HEADER.size
+MAGIC = b"FT"
+MAX_SERIAL = 0xFFFF_FFFF
+
+PROTOBUF = 0
+JSON = 1
+
+DEFAULT_REQUEST_CAP = 4 * 1024 * 1024
+DEFAULT_REPLY_CAP = 64 * 1024 * 1024
+
+_RESERVED = bytes(8)
+_SERIAL = struct.Struct("<I")
+_unpack = HEADER.unpack_from
+
+
+class Head(NamedTuple):
+    """One whole frame inside a chunk: `chunk[start:stop]` is the frame, `chunk[start + 44:stop]` its body as on the wire."""
+
+    proto_id: int
+    fmt: int
+    serial: int
+    digest: bytes
+    start: int
+    stop: int
+
+
+class FrameReader:
+    """Cuts a byte stream into frames, however it is split. `body_cap` is the largest body accepted, in bytes.
+
+    After a WireError the reader must not be used again: the protocol has no way to resynchronise.
+    """
+
+    __slots__ = ("_body_cap", "_need", "_parts", "_size")
+
+    def __init__(self, body_cap: int) -> None:
+        self._body_cap = body_cap
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._need = HEADER_SIZE
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of an unfinished frame held back."""
+        return self._size
+
+    def receive(self, data: bytes) -> tuple[bytes, list[Head]]:
+        """Take what arrived; return the chunk the heads point into and every frame completed by it.
+
+        Raises WireError on a wrong magic or a body over the cap, both before the body has to arrive.
+        """
+        if self._parts:
+            self._parts.append(data)
+            self._size += len(data)
+            if self._size < self._need:
+                return b"", []
+            data = b"".join(self._parts)
+            self._parts.clear()
+        heads: list[Head] = []
+        position, end, cap = 0, len(data), self._body_cap
+        while end - position >= HEADER_SIZE:
+            magic, proto_id, fmt, _version, serial, length, digest, _reserved = _unpack(data, position)
+            if magic != MAGIC:
+                raise WireError(f"a frame must begin with `FT`, these bytes begin with `{data[position : position + 2].hex()}`")
+            if length > cap:
+                raise WireError(f"the body of request {proto_id} is {length} bytes long, the limit is {cap}")
+            stop = position + HEADER_SIZE + length
+            if stop > end:
+                break
+            heads.append(Head(proto_id, fmt, serial, digest, position, stop))
+            position = stop
+        rest = end - position
+        self._size = rest
+        if rest:
+            if rest >= 2 and data[position : position + 2] != MAGIC:
+                raise WireError(f"a frame must begin with `FT`, these bytes begin with `{data[position : position + 2].hex()}`")
+            self._need = HEADER_SIZE if rest < HEADER_SIZE else HEADER_SIZE + _unpack(data, position)[5]
+            self._parts.append(data[position:] if position else data)
+        return data, heads
+
+
+def digest_matches(chunk: bytes, head: Head) -> bool:
+    """Whether a clear body is the one its header promises."""
+    return sha1(memoryview(chunk)[head.start + HEADER_SIZE : head.stop], usedforsecurity=False).digest() == head.digest
+
+
+def build(proto_id: int, serial: int, plaintext: bytes, *, fmt: int = PROTOBUF, ciphertext: bytes | None = None) -> bytes:
+    """One frame; the digest is of `plaintext`, the body on the wire is `ciphertext` where there is one."""
+    body = plaintext if ciphertext is None else ciphertext
+    digest = sha1(plaintext, usedforsecurity=False).digest()
+    return HEADER.pack(MAGIC, proto_id, fmt, 0, serial, len(body), digest, _RESERVED) + body
+
+
+def with_serial(frame: bytes, serial: int) -> bytes:
+    """The same frame under another serial."""
+    return frame[:8] + _SERIAL.pack(serial) + frame[12:]
