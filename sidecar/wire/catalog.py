@@ -80,7 +80,7 @@ class Row:
         return self.acc_id_path is not None or self.all_connections_path is not None or self.permission in _JUDGED
 
 
-# The ids that code asks for by name.
+# The ids that code asks for by name: OpenD's names without their family, but for QOT_SUB.
 INIT_WEBSOCKET = 1
 WEBSOCKET_OPEND_LOST = 2
 INIT_CONNECT = 1001
@@ -108,35 +108,35 @@ GET_HISTORY_ORDER_LIST = 2221
 GET_HISTORY_ORDER_FILL_LIST = 2222
 GET_MARGIN_RATIO = 2223
 GET_ORDER_FEE = 2225
-GET_FLOW_SUMMARY = 2226
+FLOW_SUMMARY = 2226
 PLACE_COMBO_ORDER = 2227
 QOT_SUB = 3001
-QOT_REG_PUSH = 3002
-QOT_GET_SUB_INFO = 3003
-QOT_GET_BASIC = 3004
-QOT_UPDATE_BASIC = 3005
-QOT_GET_KL = 3006
-QOT_UPDATE_KL = 3007
-QOT_GET_RT = 3008
-QOT_UPDATE_RT = 3009
-QOT_GET_TICKER = 3010
-QOT_UPDATE_TICKER = 3011
-QOT_GET_ORDER_BOOK = 3012
-QOT_UPDATE_ORDER_BOOK = 3013
-QOT_GET_BROKER = 3014
-QOT_UPDATE_BROKER = 3015
-QOT_UPDATE_PRICE_REMINDER = 3019
-QOT_REQUEST_HISTORY_KL = 3103
-QOT_REQUEST_HISTORY_KL_QUOTA = 3104
-QOT_GET_STATIC_INFO = 3202
-QOT_GET_SECURITY_SNAPSHOT = 3203
-QOT_GET_PLATE_SET = 3204
-QOT_GET_PLATE_SECURITY = 3205
-QOT_GET_OPTION_CHAIN = 3209
-QOT_GET_FUTURE_INFO = 3218
-QOT_REQUEST_TRADE_DATE = 3219
-QOT_GET_MARKET_STATE = 3223
-QOT_SUB_EVENT_CONTRACT = 3455
+REG_QOT_PUSH = 3002
+GET_SUB_INFO = 3003
+GET_BASIC_QOT = 3004
+UPDATE_BASIC_QOT = 3005
+GET_KL = 3006
+UPDATE_KL = 3007
+GET_RT = 3008
+UPDATE_RT = 3009
+GET_TICKER = 3010
+UPDATE_TICKER = 3011
+GET_ORDER_BOOK = 3012
+UPDATE_ORDER_BOOK = 3013
+GET_BROKER = 3014
+UPDATE_BROKER = 3015
+UPDATE_PRICE_REMINDER = 3019
+REQUEST_HISTORY_KL = 3103
+REQUEST_HISTORY_KL_QUOTA = 3104
+GET_STATIC_INFO = 3202
+GET_SECURITY_SNAPSHOT = 3203
+GET_PLATE_SET = 3204
+GET_PLATE_SECURITY = 3205
+GET_OPTION_CHAIN = 3209
+GET_FUTURE_INFO = 3218
+REQUEST_TRADE_DATE = 3219
+GET_MARKET_STATE = 3223
+SUB_EVENT_CONTRACT = 3455
 
 
 def _system(proto_id: int, name: str, permission: Permission, note: str = "") -> Row:
@@ -319,7 +319,7 @@ _ROWS: tuple[Row, ...] = (
     _filtered(GET_HISTORY_ORDER_FILL_LIST, "Trd_GetHistoryOrderFillList"),
     _account(GET_MARGIN_RATIO, "Trd_GetMarginRatio", security="c2s.securityList[]"),
     _account(GET_ORDER_FEE, "Trd_GetOrderFee", orders=("c2s.orderIdExList[]",)),
-    _account(GET_FLOW_SUMMARY, "Trd_FlowSummary"),
+    _account(FLOW_SUMMARY, "Trd_FlowSummary"),
     _account(
         PLACE_COMBO_ORDER,
         "Trd_PlaceComboOrder",
@@ -334,9 +334,9 @@ _ROWS: tuple[Row, ...] = (
         "c2s.securityList[]",
         note="uses subscription quota, shared by all of the user's connections",
     ),
-    _quote(QOT_REG_PUSH, "Qot_RegQotPush", "c2s.securityList[]", note="registers pushes on this connection"),
+    _quote(REG_QOT_PUSH, "Qot_RegQotPush", "c2s.securityList[]", note="registers pushes on this connection"),
     Row(
-        QOT_GET_SUB_INFO,
+        GET_SUB_INFO,
         "Qot_GetSubInfo",
         Direction.REQUEST,
         Permission.QUOTES,
@@ -345,20 +345,20 @@ _ROWS: tuple[Row, ...] = (
         all_connections_path="c2s.isReqAllConn",
         note="with isReqAllConn shows the subscriptions of every connection",
     ),
-    _quote(QOT_GET_BASIC, "Qot_GetBasicQot", "c2s.securityList[]"),
-    _quote_push(QOT_UPDATE_BASIC, "Qot_UpdateBasicQot", "s2c.basicQotList[].security"),
-    _quote(QOT_GET_KL, "Qot_GetKL", "c2s.security"),
-    _quote_push(QOT_UPDATE_KL, "Qot_UpdateKL", "s2c.security"),
-    _quote(QOT_GET_RT, "Qot_GetRT", "c2s.security"),
-    _quote_push(QOT_UPDATE_RT, "Qot_UpdateRT", "s2c.security"),
-    _quote(QOT_GET_TICKER, "Qot_GetTicker", "c2s.security"),
-    _quote_push(QOT_UPDATE_TICKER, "Qot_UpdateTicker", "s2c.security"),
-    _quote(QOT_GET_ORDER_BOOK, "Qot_GetOrderBook", "c2s.security"),
-    _quote_push(QOT_UPDATE_ORDER_BOOK, "Qot_UpdateOrderBook", "s2c.security"),
-    _quote(QOT_GET_BROKER, "Qot_GetBroker", "c2s.security"),
-    _quote_push(QOT_UPDATE_BROKER, "Qot_UpdateBroker", "s2c.security"),
+    _quote(GET_BASIC_QOT, "Qot_GetBasicQot", "c2s.securityList[]"),
+    _quote_push(UPDATE_BASIC_QOT, "Qot_UpdateBasicQot", "s2c.basicQotList[].security"),
+    _quote(GET_KL, "Qot_GetKL", "c2s.security"),
+    _quote_push(UPDATE_KL, "Qot_UpdateKL", "s2c.security"),
+    _quote(GET_RT, "Qot_GetRT", "c2s.security"),
+    _quote_push(UPDATE_RT, "Qot_UpdateRT", "s2c.security"),
+    _quote(GET_TICKER, "Qot_GetTicker", "c2s.security"),
+    _quote_push(UPDATE_TICKER, "Qot_UpdateTicker", "s2c.security"),
+    _quote(GET_ORDER_BOOK, "Qot_GetOrderBook", "c2s.security"),
+    _quote_push(UPDATE_ORDER_BOOK, "Qot_UpdateOrderBook", "s2c.security"),
+    _quote(GET_BROKER, "Qot_GetBroker", "c2s.security"),
+    _quote_push(UPDATE_BROKER, "Qot_UpdateBroker", "s2c.security"),
     _quote_push(
-        QOT_UPDATE_PRICE_REMINDER,
+        UPDATE_PRICE_REMINDER,
         "Qot_UpdatePriceReminder",
         "s2c.security",
         permission=Permission.PERSONAL,
@@ -367,8 +367,8 @@ _ROWS: tuple[Row, ...] = (
     _quote(3100, "Qot_GetHistoryKL", "c2s.security"),
     _quote(3101, "Qot_GetHistoryKLPoints", "c2s.securityList[]"),
     _quote(3102, "Qot_GetRehab", "c2s.securityList[]"),
-    _quote(QOT_REQUEST_HISTORY_KL, "Qot_RequestHistoryKL", "c2s.security", note="uses the history quota"),
-    _quote(QOT_REQUEST_HISTORY_KL_QUOTA, "Qot_RequestHistoryKLQuota"),
+    _quote(REQUEST_HISTORY_KL, "Qot_RequestHistoryKL", "c2s.security", note="uses the history quota"),
+    _quote(REQUEST_HISTORY_KL_QUOTA, "Qot_RequestHistoryKLQuota"),
     _quote(3105, "Qot_RequestRehab", "c2s.security"),
     Row(
         3200,
@@ -380,14 +380,14 @@ _ROWS: tuple[Row, ...] = (
         note="its messages are not published",
     ),
     _quote(3201, "Qot_GetSuspend", "c2s.securityList[]"),
-    _quote(QOT_GET_STATIC_INFO, "Qot_GetStaticInfo", "c2s.securityList[]", market="c2s.market"),
-    _quote(QOT_GET_SECURITY_SNAPSHOT, "Qot_GetSecuritySnapshot", "c2s.securityList[]"),
-    _quote(QOT_GET_PLATE_SET, "Qot_GetPlateSet", market="c2s.market"),
-    _quote(QOT_GET_PLATE_SECURITY, "Qot_GetPlateSecurity", "c2s.plate"),
+    _quote(GET_STATIC_INFO, "Qot_GetStaticInfo", "c2s.securityList[]", market="c2s.market"),
+    _quote(GET_SECURITY_SNAPSHOT, "Qot_GetSecuritySnapshot", "c2s.securityList[]"),
+    _quote(GET_PLATE_SET, "Qot_GetPlateSet", market="c2s.market"),
+    _quote(GET_PLATE_SECURITY, "Qot_GetPlateSecurity", "c2s.plate"),
     _quote(3206, "Qot_GetReference", "c2s.security"),
     _quote(3207, "Qot_GetOwnerPlate", "c2s.securityList[]"),
     _quote(3208, "Qot_GetHoldingChangeList", "c2s.security"),
-    _quote(QOT_GET_OPTION_CHAIN, "Qot_GetOptionChain", "c2s.owner"),
+    _quote(GET_OPTION_CHAIN, "Qot_GetOptionChain", "c2s.owner"),
     _quote(3210, "Qot_GetWarrant", "c2s.owner"),
     _quote(3211, "Qot_GetCapitalFlow", "c2s.security"),
     _quote(3212, "Qot_GetCapitalDistribution", "c2s.security"),
@@ -402,8 +402,8 @@ _ROWS: tuple[Row, ...] = (
     _quote(3215, "Qot_StockFilter", "c2s.plate", market="c2s.market"),
     _quote(3216, "Qot_GetCodeChange", "c2s.securityList[]"),
     _quote(3217, "Qot_GetIpoList", market="c2s.market"),
-    _quote(QOT_GET_FUTURE_INFO, "Qot_GetFutureInfo", "c2s.securityList[]"),
-    _quote(QOT_REQUEST_TRADE_DATE, "Qot_RequestTradeDate", "c2s.security", market="c2s.market"),
+    _quote(GET_FUTURE_INFO, "Qot_GetFutureInfo", "c2s.securityList[]"),
+    _quote(REQUEST_TRADE_DATE, "Qot_RequestTradeDate", "c2s.security", market="c2s.market"),
     _quote(
         3220,
         "Qot_SetPriceReminder",
@@ -420,7 +420,7 @@ _ROWS: tuple[Row, ...] = (
         note="the user's price reminders",
     ),
     _quote(3222, "Qot_GetUserSecurityGroup", permission=Permission.PERSONAL, note="the user's watch-list groups"),
-    _quote(QOT_GET_MARKET_STATE, "Qot_GetMarketState", "c2s.securityList[]"),
+    _quote(GET_MARKET_STATE, "Qot_GetMarketState", "c2s.securityList[]"),
     _quote(3224, "Qot_GetOptionExpirationDate", "c2s.owner"),
     _quote(3225, "Qot_GetFinancialsEarningsPriceMove", "c2s.security"),
     _quote(3226, "Qot_GetFinancialsEarningsPriceHistory", "c2s.security"),
@@ -540,7 +540,7 @@ _ROWS: tuple[Row, ...] = (
         "c2s.comboLegList[].security",
         note="asks the market for a combo quote, whose quoteID 2227 may use",
     ),
-    _quote(QOT_SUB_EVENT_CONTRACT, "Qot_SubEventContract", "c2s.securityList[]", note="uses subscription quota"),
+    _quote(SUB_EVENT_CONTRACT, "Qot_SubEventContract", "c2s.securityList[]", note="uses subscription quota"),
     _quote(3456, "Qot_RequestHistoryEventContractKL", "c2s.security", note="may use the history quota"),
     _skill(3801, "TechnicalUnusual"),
     _skill(3802, "FinancialUnusual"),
@@ -548,6 +548,9 @@ _ROWS: tuple[Row, ...] = (
 )
 
 CATALOG: Mapping[int, Row] = MappingProxyType({row.id: row for row in _ROWS})
+
+PUSH_IDS = frozenset(row.id for row in _ROWS if row.direction is Direction.PUSH)
+"""For paths that look at every header."""
 
 _BY_NAME = {row.name: row for row in _ROWS}
 
