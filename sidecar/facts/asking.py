@@ -1,0 +1,44 @@
+"""How facts are asked from OpenD: the one call they need, and its refusals. Opens no connection, keeps nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+from sidecar.wire.messages import message_class
+
+GET_ACC_LIST = 2001
+GET_STATIC_INFO = 3202
+GET_SECURITY_SNAPSHOT = 3203
+GET_FUTURE_INFO = 3218
+
+
+class House(Protocol):
+    """The house connection as the facts see it."""
+
+    async def ask(self, proto_id: int, request: Message, *, timeout: float) -> Message:
+        """Send one request and return the parsed Response, whose retType may say no.
+
+        `timeout` is in seconds. Raises UpstreamError when OpenD is away, full, or did not answer in that time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """OpenD answered, and the answer is no (retType other than 0). `message` is OpenD's own text."""
+
+    message: str
+
+
+def new(full_name: str) -> Any:
+    """An empty message by name (`Qot_GetStaticInfo.Request`). Any: the generated classes carry no usable types."""
+    return message_class(full_name)()
+
+
+def rejection(reply: Any) -> Rejected | None:
+    """None when the reply is a success with a body (protocol facts, section 6)."""
+    if reply.retType == 0 and reply.HasField("s2c"):
+        return None
+    return Rejected(str(reply.retMsg) or f"retType {reply.retType}")
