@@ -39,6 +39,16 @@ class Head(NamedTuple):
     stop: int
 
 
+class OversizedFrame(WireError):
+    """A frame whose body is over the cap; its header is known, so it can be answered before the connection ends."""
+
+    def __init__(self, proto_id: int, fmt: int, serial: int, message: str) -> None:
+        super().__init__(message)
+        self.proto_id = proto_id
+        self.fmt = fmt
+        self.serial = serial
+
+
 class FrameReader:
     """Cuts a byte stream into frames, however it is split. `body_cap` is the largest body accepted, in bytes.
 
@@ -77,7 +87,7 @@ class FrameReader:
             if magic != MAGIC:
                 raise WireError(f"a frame must begin with `FT`, these bytes begin with `{data[position : position + 2].hex()}`")
             if length > cap:
-                raise WireError(f"the body of request {proto_id} is {length} bytes long, the limit is {cap}")
+                raise OversizedFrame(proto_id, fmt, serial, f"the body of request {proto_id} is {length} bytes long, the limit is {cap}")
             stop = position + HEADER_SIZE + length
             if stop > end:
                 break
@@ -96,6 +106,11 @@ class FrameReader:
 def digest_matches(chunk: bytes, head: Head) -> bool:
     """Whether a clear body is the one its header promises."""
     return sha1(memoryview(chunk)[head.start + HEADER_SIZE : head.stop], usedforsecurity=False).digest() == head.digest
+
+
+def digest(plaintext: bytes) -> bytes:
+    """The SHA-1 that a header carries for its body."""
+    return sha1(plaintext, usedforsecurity=False).digest()
 
 
 def build(proto_id: int, serial: int, plaintext: bytes, *, fmt: int = PROTOBUF, ciphertext: bytes | None = None) -> bytes:
