@@ -1,0 +1,231 @@
+"""What is run, along which ways, and how one ratio is made of a round. Prints nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import paths
+from bench.disk import fdatasync_us, memory_filesystem
+from bench.paths import BenchError, Way
+
+WAYS = ("direct", "haproxy", "sidecar")
+IDLE_CONNECTIONS = 1000
+
+Results = dict[str, dict[str, Any]]
+"""What the load measured in one round, by way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    results: Results
+    fdatasync_us: float | None
+    """Median microseconds of one append and fdatasync, measured around this round; None where it is not asked for."""
+
+
+def throughput_of_haproxy(of: Round) -> float | None:
+    """Sidecar's requests or pushes a second ÷ haproxy's."""
+    ours, theirs = of.results.get("sidecar"), of.results.get("haproxy")
+    return ours["per_second"] / theirs["per_second"] if ours and theirs else None
+
+
+def added_latency_of_haproxy(of: Round) -> float | None:
+    """(sidecar's median − direct's) ÷ (haproxy's median − direct's)."""
+    median = {way: result["latency_us"]["p50"] for way, result in of.results.items()}
+    if len(median) < len(WAYS):
+        return None
+    added = median["haproxy"] - median["direct"]
+    if added <= 0:
+        raise BenchError("haproxy added no latency in one round: the machine is too busy for this to be measured")
+    return float((median["sidecar"] - median["direct"]) / added)
+
+
+def kib_of_an_idle_pair(of: Round) -> float | None:
+    ours = of.results.get("sidecar")
+    return ours["kib_per_connection"] if ours else None
+
+
+def added_latency_in_syncs(of: Round) -> float | None:
+    """(sidecar's median − direct's) ÷ one fdatasync."""
+    ours, bare = of.results.get("sidecar"), of.results.get("direct")
+    if not (ours and bare and of.fdatasync_us):
+        return None
+    return float((ours["latency_us"]["p50"] - bare["latency_us"]["p50"]) / of.fdatasync_us)
+
+
+def throughput_in_syncs(of: Round) -> float | None:
+    """Sidecar's orders a second ÷ how often a second one fdatasync after another could be done."""
+    ours = of.results.get("sidecar")
+    return float(ours["per_second"] * of.fdatasync_us / 1e6) if ours and of.fdatasync_us else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    name: str
+    title: str
+    load: dict[str, Any]
+    judge: Callable[[Round], float | None]
+    measure: str
+    """What the ratio is, in the report's words."""
+    target: float
+    at_least: bool
+    """Whether the target is a floor; else it is a ceiling."""
+    syncs: bool = False
+    fresh_each_round: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the sidecar's configuration says besides its defaults."""
+
+    def met(self, ratio: float) -> bool:
+        return ratio >= self.target if self.at_least else ratio <= self.target
+
+
+SCENARIOS = (
+    Scenario(
+        "reads-64x1",
+        "reads, 64 connections × 1",
+        {"kind": "reads", "connections": 64, "depth": 1},
+        throughput_of_haproxy,
+        "sidecar ÷ haproxy, requests/s",
+        0.45,
+        at_least=True,
+    ),
+    Scenario(
+        "reads-1x1",
+        "read, 1 connection × 1",
+        {"kind": "reads", "connections": 1, "depth": 1},
+        added_latency_of_haproxy,
+        "added latency, sidecar ÷ haproxy",
+        2.0,
+        at_least=False,
+    ),
+    Scenario(
+        "reads-8x16",
+        "reads, 8 connections × 16 pipelined",
+        {"kind": "reads", "connections": 8, "depth": 16},
+        throughput_of_haproxy,
+        "sidecar ÷ haproxy, requests/s",
+        0.12,
+        at_least=True,
+    ),
+    Scenario(
+        "pushes",
+        "1 KB quote pushes, 8 clients",
+        {"kind": "pushes", "connections": 8, "depth": 0},
+        throughput_of_haproxy,
+        "sidecar ÷ haproxy, pushes/s",
+        0.95,
+        at_least=True,
+    ),
+    Scenario(
+        "idle",
+        f"{IDLE_CONNECTIONS} idle connections",
+        {"kind": "idle", "connections": IDLE_CONNECTIONS, "depth": 0},
+        kib_of_an_idle_pair,
+        "sidecar, KiB per connection pair",
+        16.0,
+        at_least=False,
+        fresh_each_round=True,
+        settings={"upstream": {"max_connections": IDLE_CONNECTIONS + 100}},
+    ),
+    Scenario(
+        "orders-1",
+        "orders, 1 at a time",
+        {"kind": "orders", "connections": 1, "depth": 1},
+        added_latency_in_syncs,
+        "added latency ÷ one fdatasync",
+        4.0,
+        at_least=False,
+        syncs=True,
+    ),
+    Scenario(
+        "orders-64",
+        "orders, 64 at once",
+        {"kind": "orders", "connections": 64, "depth": 1},
+        throughput_in_syncs,
+        "orders/s ÷ fdatasyncs/s",
+        15.0,
+        at_least=True,
+        syncs=True,
+    ),
+)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    scenario: Scenario
+    rounds: tuple[Round, ...]
+    ratios: tuple[float, ...]
+    skipped: str | None
+    """Why there is no ratio; None when there is one."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ratios)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    rounds: int
+    seconds: float
+    ways: tuple[str, ...]
+    haproxy_threads: int
+    folder: Path
+    """Where keys, ledger and audit of the runs live; on the disk that is judged."""
+
+
+@contextlib.contextmanager
+def open_ways(scenario: Scenario, plan: Plan) -> Iterator[list[Way]]:
+    """Upstream and every way to it, up and answering."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=plan.folder)))
+        up = stack.enter_context(paths.upstream())
+        ways: list[Way] = []
+        if "direct" in plan.ways:
+            ways.append(stack.enter_context(paths.direct(*up)))
+        if "haproxy" in plan.ways:
+            ways.append(stack.enter_context(paths.haproxy(*up, folder, plan.haproxy_threads)))
+        if "sidecar" in plan.ways:
+            ways.append(stack.enter_context(paths.sidecar(*up, folder, scenario.settings)))
+        yield ways
+
+
+def one_round(scenario: Scenario, plan: Plan, ways: Sequence[Way]) -> Round:
+    load = scenario.load | {"seconds": plan.seconds}
+    syncs = fdatasync_us(plan.folder) if scenario.syncs else []
+    results = {way.name: paths.run_load(way, load, patience=plan.seconds + 60) for way in ways}
+    if scenario.syncs:
+        syncs += fdatasync_us(plan.folder)
+    return Round(results, statistics.median(syncs) if syncs else None)
+
+
+def rotated(ways: Sequence[Way], by: int) -> list[Way]:
+    """Each round begins with another way, so that no way always runs first."""
+    by %= len(ways)
+    return [*ways[by:], *ways[:by]]
+
+
+def run(scenario: Scenario, plan: Plan, tell: Callable[[str], None]) -> Outcome:
+    """Every round of one scenario. Raises BenchError when a part did not do what it should."""
+    rounds: list[Round] = []
+    if scenario.fresh_each_round:
+        for number in range(plan.rounds):
+            tell(f"{scenario.title}: round {number + 1} of {plan.rounds}")
+            with open_ways(scenario, plan) as ways:
+                rounds.append(one_round(scenario, plan, rotated(ways, number)))
+    else:
+        with open_ways(scenario, plan) as ways:
+            for number in range(plan.rounds):
+                tell(f"{scenario.title}: round {number + 1} of {plan.rounds}")
+                rounds.append(one_round(scenario, plan, rotated(ways, number)))
+    in_memory = memory_filesystem(plan.folder)
+    if scenario.syncs and in_memory:
+        return Outcome(scenario, tuple(rounds), (), f"the ledger is on {in_memory}, where a sync costs nothing")
+    ratios = [ratio for ratio in map(scenario.judge, rounds) if ratio is not None]
+    missing = " and ".join(way for way in WAYS if way not in plan.ways)
+    return Outcome(scenario, tuple(rounds), tuple(ratios), None if ratios else f"without {missing}")
