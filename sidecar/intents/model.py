@@ -1,10 +1,10 @@
-"""What a client wants, in the words of the trade; holds no rule, reads no bytes, and imports only the standard library."""
+"""What a client wants, in the words of the trade; holds no rule, reads no bytes, imports only the standard library."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 
 class TrdEnv(IntEnum):
@@ -12,7 +12,7 @@ class TrdEnv(IntEnum):
     REAL = 1
 
 
-class Side(str, Enum):
+class Side(StrEnum):
     BUY = "BUY"
     SELL = "SELL"
     SELL_SHORT = "SELL_SHORT"
@@ -84,15 +84,18 @@ class AccountRef:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """A security: `market` as keys.json says it (HK, US, CN, HKCC, SG, ...), `symbol` as users write it (`US.AAPL`, `SH.600519`).
+    """A security: `market` as keys.json says it (HK, US, CN, SG), `symbol` as users write it (`US.AAPL`, `SH.600519`).
 
-    `qot_market` is OpenD's QotMarket number, the form in which quotes and static data are asked for.
+    `qot_market` is OpenD's QotMarket number, the form in which quotes and static data are asked for. `trd_market` is
+    the TrdMarket by which an order trades it (0 where no order names it): Shanghai and Shenzhen are `CN` by every
+    route, and `HKCC` besides when that route is Stock Connect.
     """
 
     market: str
     symbol: str
     qot_market: int
     code: str
+    trd_market: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,9 @@ class PlaceOrder:
     outside_rth: bool = False
     session: int = 0
     remark: str = ""
+    time_in_force: int = 0
+    amount: Decimal | None = None
+    """The stake of an event contract; None for everything else. Such an order is not worth quantity × price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,7 @@ class PlaceCombo:
     qty: Decimal
     price: Decimal | None
     remark: str = ""
+    time_in_force: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +156,10 @@ class ModifyOrder:
     op: ModifyOp
     order: OrderRef
     qty: Decimal | None = None
+    """The new total quantity, what is filled already included."""
     price: Decimal | None = None
+    aux_price: Decimal | None = None
+    adjust_limit: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +173,16 @@ class CancelOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class ReconfirmOrder:
+    """2209: the answer to OpenD's warning about an order. No SDK sends it, and no rule can read what it confirms."""
+
+    account: AccountRef
+    order: OrderRef
+
+
+@dataclass(frozen=True, slots=True)
 class ReadAccount:
-    """Any read that names one account. `own_orders` marks the reads whose reply can be narrowed to the key's own orders."""
+    """Any read that names one account. `own_orders`: its reply can be narrowed to the key's own orders."""
 
     account: AccountRef
     own_orders: bool = False
@@ -183,12 +201,18 @@ class SubscribeAccounts:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadSubscriptions:
+    """3003: the quote subscriptions of the asker's own connection; the reading has taken out those of others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unlock:
     """2005: unlock (or lock) real trading."""
 
     unlock: bool
-    password_md5: str
+    password_md5: str = field(repr=False)
+    """SECURITY: as good as the trade password; kept out of every printed form."""
 
 
 Order = PlaceOrder | PlaceCombo | ModifyOrder | CancelOrder
-Intent = Order | ReadAccount | ListAccounts | SubscribeAccounts | Unlock
+Intent = Order | ReconfirmOrder | ReadAccount | ListAccounts | SubscribeAccounts | ReadSubscriptions | Unlock

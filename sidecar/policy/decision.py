@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 
 
-class Code(str, Enum):
-    """The stable codes of refusals; they are API in replies, audit and metrics. In the order in which they are checked."""
+class Code(StrEnum):
+    """The stable codes of refusals; they are API in replies, audit and metrics. In the order of the checks."""
 
     KEY_MISSING = "key_missing"
     KEY_UNKNOWN = "key_unknown"
@@ -46,10 +46,12 @@ class Code(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not. `message` is whole prose for people (with the limit and the actual value), without code or decision id."""
+    """Why not. `message` is whole prose for people, with the limit and the actual value, without code or decision id."""
 
     code: Code
     message: str
+    retry_after: int | None = None
+    """Seconds after which the same request may pass; None where waiting alone does not help or the time is not known."""
 
     def text(self, decision_id: str) -> str:
         """The refusal as clients read it, e.g. `[sidecar:rate] 6 orders in 60 s, the limit is 5 (decision 01J...)`."""
@@ -67,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What an order counts as: `value` in `currency` (ISO code of the security's quote currency) and how it came about."""
+    """What an order counts as: `value` in `currency` (the security's quote currency, ISO code), and why."""
 
     value: Decimal
     currency: str

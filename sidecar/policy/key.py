@@ -1,16 +1,16 @@
-"""A key as the rules see it: scopes, whitelists and caps, already parsed and exact. Knows no file, no hash, no clock."""
+"""A key as the rules see it: scopes, whitelists and caps, parsed and exact. Knows no file, no hash, no clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, time, tzinfo
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 
 from sidecar.intents.model import Side
 
 
-class Scope(str, Enum):
+class Scope(StrEnum):
     QOT_READ = "qot:read"
     ACC_READ = "acc:read"
     TRADE_SIMULATE = "trade:simulate"
@@ -33,7 +33,7 @@ class HoursWindow:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One record of keys.json. None means the limit is absent; an empty whitelist never gets here (it refuses to load)."""
+    """One record of keys.json. None means the limit is absent; an empty whitelist never gets here: it does not load."""
 
     id: str
     scopes: frozenset[Scope]

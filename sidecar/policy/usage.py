@@ -1,10 +1,10 @@
-"""What a decision is made against besides the key: the facts the request does not say, and what the key has used already."""
+"""What a decision needs besides the key: the facts the request does not say, and what the key has used already."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 
 from sidecar.intents.model import TrdEnv
 
@@ -18,7 +18,7 @@ class Account:
     markets: frozenset[int]
 
 
-class InstrumentKind(str, Enum):
+class InstrumentKind(StrEnum):
     STOCK = "stock"
     ETF = "etf"
     WARRANT = "warrant"
@@ -34,6 +34,8 @@ class Instrument:
     kind: InstrumentKind
     multiplier: Decimal | None
     currency: str
+    underlying: str | None = None
+    """The symbol an option is written on, e.g. `HK.00700`; None when not known or not an option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class OrderOwner:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found out for one request; None = not asked for or not to be had, which refuses wherever it is needed."""
+    """What was found out for one request; None: not asked for or not to be had, and refused where needed."""
 
     account: Account | None = None
     instrument: Instrument | None = None
@@ -66,7 +68,7 @@ class Usage:
     """Reserved and accepted value of the running day, per currency."""
 
 
-class Need(str, Enum):
+class Need(StrEnum):
     """A fact that must be asked from OpenD before an order can be decided."""
 
     INSTRUMENT = "instrument"
