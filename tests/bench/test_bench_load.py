@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from bench import paths, prepared
 from bench.load import Link, LoadError
 from bench.paths import BenchError, Way
 from bench.scenarios import BY_NAME, Round
 from sidecar.wire.frame import HEADER_SIZE, FrameReader, build
+
+from bench import paths, prepared
 
 
 @pytest.fixture
