@@ -1,0 +1,50 @@
+"""What it takes to read both settings and keys.json: spelling, addresses, durations. Knows neither file's fields."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterable
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean `x`?` for the known word most like `word`, or an empty string when none is."""
+    by_fold = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
+    return f"; did you mean `{by_fold[near[0]]}`?" if near else ""
+
+
+def cidr(text: str) -> str:
+    """A network in CIDR form, v4 or v6, normalised (`10.0.0.1` → `10.0.0.1/32`). Raises ValueError with prose."""
+    try:
+        return str(_not_mapped(ipaddress.ip_network(text), text))
+    except ValueError as error:
+        if str(error).startswith("`"):
+            raise
+    try:
+        interface = ipaddress.ip_interface(text)
+    except ValueError:
+        raise ValueError(
+            f"`{text}` is not an IP address or network; write e.g. `10.0.0.5`, `10.0.0.0/24` or `fd00::/8`"
+        ) from None
+    raise ValueError(f"`{text}` names one address inside a network; write `{interface.network}` or `{interface.ip}`")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _not_mapped(network: Network, text: str) -> Network:
+    # Client addresses are compared unmapped (a dual-stack socket says ::ffff:10.0.0.5); a mapped one matches none.
+    if network.version == 6 and network.network_address.ipv4_mapped is not None and network.prefixlen >= 96:
+        plain = ipaddress.ip_network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+        raise ValueError(f"`{text}` is an IPv4 network in IPv6 clothing; write `{plain}`")
+    return network
+
+
+def seconds(text: str) -> int:
+    """A duration `30d`, `12h` or `5m` in seconds. Raises ValueError with prose."""
+    units = {"d": 86400, "h": 3600, "m": 60}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not (number.isascii() and number.isdigit()) or len(number) > 9 or int(number) == 0:
+        raise ValueError(f"`{text}` is not a duration; write e.g. `30d`, `12h` or `45m`")
+    return int(number) * units[unit]

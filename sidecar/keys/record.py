@@ -1,0 +1,218 @@
+"""One record of keys.json: raw object → Key and hashes, or every problem it has. Reads no file, compares no records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from decimal import Decimal
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic_core import ErrorDetails
+
+from sidecar.border import closest
+from sidecar.intents.model import Side
+from sidecar.keys import fields
+from sidecar.keys.fields import shown
+from sidecar.policy.key import HoursWindow, Key, Scope
+
+LIMIT_FIELDS = frozenset(
+    {
+        "allowed_markets", "allowed_symbols", "allowed_trd_sides", "allowed_acc_ids",
+        "max_order_value", "max_daily_value", "max_orders_per_minute", "hours_window", "timezone",
+    }
+)  # fmt: skip
+"""What may stand flat on the record or in its `limits` object."""
+
+_NOT_YET = frozenset(
+    {
+        "cap_currency", "allowed_order_types", "allow_short", "max_order_qty", "max_open_orders", "max_position_value",
+        "price_collar_pct", "duplicate_window_s", "trading_hours", "extended_hours", "cancel_on_disconnect",
+        "enabled", "group", "max_requests_per_second", "require_signature", "public_key", "sealed_secret",
+        "passphrase_hash",
+    }
+)  # fmt: skip
+"""SECURITY: rules this version does not enforce. A record with one would promise a limit that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key with what proves it: `hash` and `ws_hash` are 32 bytes (SHA-256)."""
+
+    key: Key
+    hash: bytes
+    ws_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a record cannot be used. `field` is empty when the record as a whole is meant."""
+
+    record: str
+    field: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"key {self.record}" if self.record else "the file"
+        return f"{where}, field `{self.field}`: {self.text}" if self.field else f"{where}: {self.text}"
+
+
+class JsonObject(dict[str, Any]):
+    """A parsed JSON object that remembers which of its names were written more than once."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def _absent_or(read: Callable[[object], Any]) -> PlainValidator:
+    return PlainValidator(lambda value: None if value is None else read(value))
+
+
+class _Record(BaseModel):
+    """The border: every field a record may have. null means absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    id: Annotated[str, PlainValidator(fields.key_id)]
+    hash: Annotated[bytes, PlainValidator(fields.digest)]
+    scopes: Annotated[frozenset[Scope], PlainValidator(fields.scopes)]
+    ws_hash: Annotated[bytes | None, _absent_or(fields.digest)] = None
+    created_at: Annotated[datetime | None, _absent_or(fields.moment)] = None
+    expires_at: Annotated[datetime | None, _absent_or(fields.moment)] = None
+    note: Annotated[str | None, _absent_or(fields.note)] = None
+    allowed_markets: Annotated[frozenset[str] | None, _absent_or(fields.markets)] = None
+    allowed_symbols: Annotated[frozenset[str] | None, _absent_or(fields.symbols)] = None
+    allowed_trd_sides: Annotated[frozenset[Side] | None, _absent_or(fields.sides)] = None
+    allowed_acc_ids: Annotated[frozenset[int] | None, _absent_or(fields.acc_ids)] = None
+    max_order_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
+    max_daily_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
+    max_orders_per_minute: Annotated[int | None, _absent_or(fields.orders_per_minute)] = None
+    hours_window: Annotated[tuple[HoursWindow, ...] | None, _absent_or(fields.hours)] = None
+    timezone: Annotated[ZoneInfo | None, _absent_or(fields.zone_named)] = None
+    allowed_machines: Annotated[frozenset[str] | None, _absent_or(fields.machines)] = None
+    allowed_ips: Annotated[tuple[str, ...] | None, _absent_or(fields.addresses)] = None
+
+
+KNOWN_FIELDS = frozenset(_Record.model_fields) | {"limits"}
+
+
+def read_record(
+    raw: object, place: int, default_zone: tzinfo | None
+) -> tuple[StoredKey | None, list[Problem], list[str]]:
+    """One entry of `keys` (`place` counts from 1) → (the key or None, all its problems, warnings). Never raises."""
+    if not isinstance(raw, dict):
+        return (
+            None,
+            [Problem(f"number {place}", "", f'{shown(raw)} is not an object; write {{"id": ..., "hash": ...}}')],
+            [],
+        )
+    name = shown(raw["id"]) if isinstance(raw.get("id"), str) else f"number {place}"
+    flat, problems = _flattened(raw, name)
+    record: _Record | None = None
+    try:
+        record = _Record.model_validate(flat)
+    except ValidationError as error:
+        problems += [_problem(name, one) for one in error.errors(include_url=False, include_input=False)]
+    problems += _zone_problem(flat, name, default_zone)
+    if record is None or problems:
+        return None, problems, []
+    return _stored(record, default_zone), [], _warnings(record, name, default_zone)
+
+
+def _flattened(raw: Mapping[str, Any], name: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Both layouts → one. INVARIANT: no field is taken from two places."""
+    problems = [_repeated(name, field) for field in getattr(raw, "repeated", ())]
+    flat = {field: value for field, value in raw.items() if field != "limits"}
+    limits = raw.get("limits")
+    if limits is None:
+        return flat, problems
+    if not isinstance(limits, dict):
+        return flat, [
+            *problems,
+            Problem(name, "limits", f'{shown(limits)} is not an object; write {{"max_order_value": ...}}'),
+        ]
+    problems += [_repeated(name, f"limits.{field}") for field in getattr(limits, "repeated", ())]
+    for field, value in limits.items():
+        if field in raw:
+            problems.append(Problem(name, field, "stands both on the record and in `limits`; keep one of them"))
+        elif field in LIMIT_FIELDS:
+            flat[field] = value
+        elif field in KNOWN_FIELDS:
+            problems.append(
+                Problem(name, f"limits.{field}", "does not belong into `limits`; move it to the record itself")
+            )
+        else:
+            problems.append(Problem(name, f"limits.{field}", _unknown(field, LIMIT_FIELDS)))
+    return flat, problems
+
+
+def _repeated(name: str, field: str) -> Problem:
+    return Problem(name, field, "is written more than once in one object; keep one of them")
+
+
+def _unknown(field: str, known: frozenset[str]) -> str:
+    if field == "allowed_card_nums":
+        return "is not supported; use allowed_acc_ids (the account numbers OpenD lists)"
+    if field in _NOT_YET:
+        return "is a rule this version does not enforce yet; remove it (it would promise what is not checked)"
+    return f"unknown field{closest(field, known) or '; remove it'}"
+
+
+def _problem(name: str, error: ErrorDetails) -> Problem:
+    field = str(error["loc"][0]) if error["loc"] else ""
+    match error["type"]:
+        case "missing":
+            return Problem(
+                name, field, "is missing; every record needs `id`, `hash` and `scopes` (make records with `gen-key`)"
+            )
+        case "extra_forbidden":
+            return Problem(name, field, _unknown(field, KNOWN_FIELDS))
+        case "value_error":
+            return Problem(name, field, str(error["ctx"]["error"]))
+        case _:
+            return Problem(name, field, error["msg"])
+
+
+def _zone_problem(flat: Mapping[str, Any], name: str, default_zone: tzinfo | None) -> list[Problem]:
+    if flat.get("hours_window") is None or flat.get("timezone") is not None or default_zone is not None:
+        return []
+    text = 'hours in which zone? add "timezone": "Asia/Hong_Kong" to the record, or set keys.timezone in the settings'
+    return [Problem(name, "hours_window", f"{text} (this machine has neither TZ nor /etc/localtime)")]
+
+
+def _stored(record: _Record, default_zone: tzinfo | None) -> StoredKey:
+    key = Key(
+        id=record.id,
+        scopes=record.scopes,
+        created_at=record.created_at,
+        expires_at=record.expires_at,
+        note=record.note,
+        allowed_markets=record.allowed_markets,
+        allowed_symbols=record.allowed_symbols,
+        allowed_trd_sides=record.allowed_trd_sides,
+        allowed_acc_ids=record.allowed_acc_ids,
+        max_order_value=record.max_order_value,
+        max_daily_value=record.max_daily_value,
+        max_orders_per_minute=record.max_orders_per_minute,
+        hours_window=record.hours_window,
+        zone=None if record.hours_window is None else record.timezone or default_zone,
+        allowed_machines=record.allowed_machines,
+        allowed_ips=record.allowed_ips,
+    )
+    return StoredKey(key, record.hash, record.ws_hash)
+
+
+def _warnings(record: _Record, name: str, default_zone: tzinfo | None) -> list[str]:
+    found: list[str] = []
+    if record.hours_window is not None and record.timezone is None:
+        found.append(
+            f"key {name} has hours_window but no timezone; its hours are read in {default_zone}, the zone of this host"
+        )
+    never = sorted(one for one in record.allowed_machines or () if not fields.is_fingerprint(one))
+    if never:
+        listed = ", ".join(f"`{one}`" for one in never)
+        found.append(
+            f"key {name} allows {listed}, which no machine can have (they are 64 hex digits; see `machine-id`)"
+        )
+    return found
