@@ -1,0 +1,279 @@
+"""Every metric of the sidecar, declared once, with closed sets of label values. Opens no port and decides nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.context_managers import Timer
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+Stage = Literal["facts", "decide", "record", "upstream"]
+
+IFACES = ("tcp", "ws", "rest", "grpc", "mcp")
+STAGES: tuple[Stage, ...] = ("facts", "decide", "record", "upstream")
+
+STAGE_BUCKETS = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
+)  # fmt: skip
+"""Seconds."""
+
+MISSING = "<missing>"
+"""The `key_id` of a request without a key; the empty string counts as this."""
+INVALID = "<invalid>"
+"""The `key_id` of a request whose key is not one of keys.json."""
+OTHER = "other"
+"""What a label value outside its closed set becomes."""
+
+_LIMIT_REASONS = {
+    "order_value": "per_order",
+    "daily_value": "daily",
+    "rate": "rate",
+    "market": "market",
+    "symbol": "symbol",
+    "side": "side",
+    "hours": "hours",
+}
+"""Our code → the `reason` word of futu_auth_limit_rejects_total; every other code of a limit is `other`."""
+
+_REQUIRED_SCOPES = {
+    "qot:read": "qot:read",
+    "acc:read": "acc:read",
+    "quotes": "qot:read",
+    "account": "acc:read",
+    "own_orders": "acc:read",
+    "personal": "acc:read",
+}
+"""What a push needs, as a scope or in the catalog's words → the `required_scope` of futu_ws_filtered_pushes_total."""
+
+_MAX_WORDS = 64
+"""Distinct values of a label whose words are the callers' own (codes, names of requests, reasons of a cut)."""
+
+_log = structlog.get_logger("sidecar.metrics")
+
+
+class Headroom(NamedTuple):
+    """What a key has left of one limit (`limit` is the limit's name in keys.json, `left` in its own unit)."""
+
+    key_id: str
+    limit: str
+    left: float
+
+
+class _Words:
+    """The words a label has taken; past `_MAX_WORDS` a new one is `other`, so that no mistake can flood a scrape."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def __call__(self, word: str) -> str:
+        if word in self._seen:
+            return word
+        if len(self._seen) >= _MAX_WORDS:
+            return OTHER
+        self._seen.add(word)
+        return word
+
+
+class _KeyFamily:
+    """One counter family whose last label is `key_id`: children are cached, and removed with their key."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def child(self, *labels: str) -> Counter:
+        found = self._children.get(labels)
+        if found is None:
+            found = self._children[labels] = self._counter.labels(*labels)
+        return found
+
+    def keep(self, key_ids: frozenset[str]) -> None:
+        for labels in [labels for labels in self._children if labels[-1] not in key_ids]:
+            del self._children[labels]
+            self._counter.remove(*labels)
+
+
+class _HeadroomCollector(Collector):
+    def __init__(self, read: Callable[[], Iterable[Headroom]], known: Callable[[], frozenset[str]]) -> None:
+        self._read = read
+        self._known = known
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "sidecar_ledger_headroom", "What a key has left of a limit, in the limit's unit", labels=["key_id", "limit"]
+        )
+        least: dict[tuple[str, str], float] = {}
+        try:
+            for key_id, limit, left in self._read():
+                if key_id in self._known():
+                    least[key_id, limit] = min(left, least.get((key_id, limit), math.inf))
+        except Exception:
+            # one reading that fails must not cost the operator all the others
+            _log.exception("the headroom of keys could not be read")
+            return
+        for labels, left in least.items():
+            family.add_metric(labels, left)
+        yield family
+
+
+class Metrics:
+    """The metrics of one sidecar, in a registry of its own. Safe from every thread: prometheus_client locks its values.
+
+    SECURITY: a `key_id` label is an id of `set_keys`, `<missing>` or `<invalid>`, never what a client sent, so no
+    client can add series or put text of its own into the operator's dashboards.
+
+    Ask for a counter each time it is counted (a dictionary look-up): one that was kept across a reload may belong to a
+    key that is gone, and counts nothing any more.
+    """
+
+    def __init__(self) -> None:
+        self._key_ids: frozenset[str] = frozenset()
+        self._revision: str | None = None
+        self._codes = _Words()
+        self._protos = _Words()
+        self._cut_reasons = _Words()
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        def counter(name: str, what: str, *labels: str) -> Counter:
+            return Counter(name, what, labels, registry=registry)
+
+        def gauge(name: str, what: str, *labels: str) -> Gauge:
+            return Gauge(name, what, labels, registry=registry)
+
+        self._auth_events = _KeyFamily(
+            counter("futu_auth_events", "Decisions by entrance, outcome and key", "iface", "outcome", "key_id")
+        )
+        self._limit_rejects = _KeyFamily(
+            counter("futu_auth_limit_rejects", "Refusals by limit or whitelist", "iface", "reason", "key_id")
+        )
+        self._filtered_pushes = _KeyFamily(
+            counter("futu_ws_filtered_pushes", "Pushes a key may not see", "required_scope", "key_id")
+        )
+        self._refusals = _KeyFamily(counter("sidecar_refusals", "Refusals by our code", "iface", "code", "key_id"))
+        stages = Histogram(
+            "sidecar_stage_seconds", "Time of an order in a stage", ["stage"], buckets=STAGE_BUCKETS, registry=registry
+        )
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        pushes = counter("sidecar_pushes", "Pushes passed on to clients", "iface")
+        self._pushes = {iface: pushes.labels(iface) for iface in (*IFACES, OTHER)}
+        clients = gauge("sidecar_client_connections", "Open client connections", "iface")
+        self._clients = {iface: clients.labels(iface) for iface in (*IFACES, OTHER)}
+        self._cuts = counter("sidecar_clients_cut", "Client connections ended by the sidecar", "reason")
+        reloads = counter("sidecar_keys_reload", "Attempts to read keys.json again", "result")
+        self._reloads = {loaded: reloads.labels(result) for loaded, result in ((True, "ok"), (False, "failed"))}
+        self._house_requests = counter(
+            "sidecar_house_requests", "The sidecar's own look-ups at OpenD", "proto", "outcome"
+        )
+        self._revision_info = gauge("sidecar_keys_revision_info", "The revision of keys.json in force", "revision")
+
+        self.upstream_up = gauge("sidecar_upstream_up", "1 while the house connection to OpenD stands")
+        self.upstream_connections = gauge("sidecar_upstream_connections", "Connections to OpenD, the house's included")
+        self.audit_lag_records = gauge("sidecar_audit_lag_records", "Audit records not on disk yet")
+        self.audit_lag_seconds = gauge("sidecar_audit_lag_seconds", "Age of the oldest audit record not on disk yet")
+        self.audit_ok = gauge("sidecar_audit_ok", "1 while audit records can be written")
+        self.ledger_ok = gauge("sidecar_ledger_ok", "1 while the ledger can be written")
+
+    # -- decisions ------------------------------------------------------------------------------------------------
+
+    def allowed(self, iface: str, key_id: str) -> Counter:
+        """The counter of approved requests; `.inc(n)` it."""
+        return self._auth_events.child(_iface(iface), "allow", self._key_label(key_id))
+
+    def refused(self, iface: str, code: str, key_id: str) -> None:
+        """Count one refusal, by its stable code, in every family that knows it."""
+        iface, key_label = _iface(iface), self._key_label(key_id)
+        self._auth_events.child(iface, "reject", key_label).inc()
+        self._limit_rejects.child(iface, _LIMIT_REASONS.get(code, OTHER), key_label).inc()
+        self._refusals.child(iface, self._codes(code), key_label).inc()
+
+    def filtered_push(self, required_scope: str, key_id: str, count: int = 1) -> None:
+        """Count pushes that were not passed on; `required_scope` is a scope or the catalog's word for it."""
+        scope = _REQUIRED_SCOPES.get(required_scope, OTHER)
+        self._filtered_pushes.child(scope, self._key_label(key_id)).inc(count)
+
+    def stage(self, stage: Stage) -> Timer:
+        """Times its `with` block as one stage of an order."""
+        return self._stages[stage].time()
+
+    def stage_seconds(self, stage: Stage, seconds: float) -> None:
+        """Note a stage that was timed elsewhere."""
+        self._stages[stage].observe(seconds)
+
+    # -- connections ----------------------------------------------------------------------------------------------
+
+    def pushes(self, iface: str) -> Counter:
+        """The counter of pushes passed on; `.inc(n)` it once a chunk."""
+        return self._pushes[_iface(iface)]
+
+    def clients(self, iface: str, change: int) -> None:
+        """+1 when a client connects, -1 when it is gone."""
+        self._clients[_iface(iface)].inc(change)
+
+    def client_cut(self, reason: str) -> None:
+        """Count a client connection that the sidecar ended; `reason` is one word of the code's own."""
+        self._cuts.labels(self._cut_reasons(reason)).inc()
+
+    def house_request(self, proto: str, outcome: Literal["ok", "refused", "failed"]) -> None:
+        """Count one look-up of our own; `proto` is the catalog's name of the request."""
+        self._house_requests.labels(self._protos(proto), outcome).inc()
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def set_keys(self, key_ids: Iterable[str], revision: str) -> None:
+        """The keys now in force: others lose their series. `revision` is that of keys.json."""
+        self._key_ids = frozenset(key_ids)
+        kept = self._key_ids | {MISSING, INVALID}
+        for family in (self._auth_events, self._limit_rejects, self._filtered_pushes, self._refusals):
+            family.keep(kept)
+        if self._revision is not None:
+            self._revision_info.remove(self._revision)
+        self._revision = revision
+        self._revision_info.labels(revision).set(1)
+
+    def keys_reloaded(self, ok: bool) -> None:
+        """Count one attempt to read keys.json again."""
+        self._reloads[ok].inc()
+
+    # -- the scrape -----------------------------------------------------------------------------------------------
+
+    def read_at_scrape(self, gauge: Gauge, read: Callable[[], float]) -> None:
+        """Let `gauge` ask `read` at every scrape; a `read` that raises shows as NaN and is logged."""
+
+        def reading() -> float:
+            try:
+                return float(read())
+            except Exception:
+                _log.exception("a metric could not be read")
+                return math.nan
+
+        gauge.set_function(reading)
+
+    def read_headroom_at_scrape(self, read: Callable[[], Iterable[Headroom]]) -> None:
+        """Ask `read` for what every key has left; of several amounts for one limit the smallest is shown. Call once."""
+        self.registry.register(_HeadroomCollector(read, lambda: self._key_ids))
+
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        """The text of a scrape and its content type: OpenMetrics where `accept` (the HTTP header) asks for it."""
+        encode, content_type = choose_encoder(accept or "")
+        return encode(self.registry), content_type
+
+    def _key_label(self, key_id: str) -> str:
+        if key_id in self._key_ids:
+            return key_id
+        return INVALID if key_id and key_id != MISSING else MISSING
+
+
+def _iface(iface: str) -> str:
+    return iface if iface in IFACES else OTHER
