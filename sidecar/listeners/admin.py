@@ -1,0 +1,172 @@
+"""The operator's port: liveness, readiness, metrics, revision of the keys. Read-only: it changes and trades nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+from aiohttp import web
+from sidecar.errors import ConfigError
+from sidecar.metrics import Metrics
+
+DEFAULT_BIND = "127.0.0.1"
+DEFAULT_PORT = 11180
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+_log = structlog.get_logger("sidecar.admin")
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why orders would be refused now: where it is, and in the operator's words what to do about it."""
+
+    component: Literal["upstream", "keys", "ledger", "audit"]
+    message: str
+
+
+class AdminListener:
+    """HTTP on a loopback port: `/healthz`, `/readyz`, `/metrics`, `/api/revision`.
+
+    SECURITY: it asks for no key, so it answers only requests addressed to this machine: the Host must be a loopback
+    name, the very address the connection came in on, or one of `allowed_hosts`. A web page that makes its own name
+    resolve to 127.0.0.1 still sends that name. Requests that a browser makes for another site are refused as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        readiness: Callable[[], Sequence[Problem]],
+        revision: Callable[[], str],
+        bind: str = DEFAULT_BIND,
+        port: int = DEFAULT_PORT,
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
+        """`readiness` is empty when orders can be served; `allowed_hosts` are further names, without port."""
+        self._metrics = metrics
+        self._readiness = readiness
+        self._revision = revision
+        self._bind = bind
+        self._port = port
+        self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; the actual port (of use when `port` is 0). Raises ConfigError when the address cannot be had."""
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._scrape)
+        app.router.add_get("/api/revision", self._revision_of_keys)
+        app.on_response_prepare.append(_say_nothing_of_the_server)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._bind, self._port).start()
+        except OSError as error:
+            await runner.cleanup()
+            reason = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error.strerror or error)
+            raise ConfigError(
+                f"the admin port `{self._bind}:{self._port}` cannot be opened ({reason.lower()}); "
+                f"choose another with `--admin-port`, or none with `--admin-port off`"
+            ) from error
+        self._runner = runner
+        port: int = runner.addresses[0][1]
+        return port
+
+    async def stop(self) -> None:
+        """Stop listening; does nothing when it was never started."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    # -- the pages ------------------------------------------------------------------------------------------------
+
+    async def _healthz(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text="ok", headers=_HEADERS)
+
+    async def _readyz(self, _request: web.Request) -> web.StreamResponse:
+        problems = self._readiness()
+        shown = [{"component": problem.component, "message": problem.message} for problem in problems]
+        return _json({"ready": not problems, "problems": shown}, status=503 if problems else 200)
+
+    async def _scrape(self, request: web.Request) -> web.StreamResponse:
+        body, content_type = self._metrics.exposition(request.headers.get("Accept"))
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
+
+    async def _revision_of_keys(self, _request: web.Request) -> web.StreamResponse:
+        return _json({"revision": self._revision(), "pid": os.getpid()})
+
+    # -- the guard ------------------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not self._addressed_to_us(request) or _from_another_site(request):
+            return _json({"error": "forbidden"}, status=403)
+        try:
+            return await handler(request)
+        except web.HTTPException as refused:
+            return _json({"error": refused.reason.lower()}, status=refused.status, allow=refused.headers.get("Allow"))
+        except Exception:
+            # the operator finds the traceback in the log; a reply never carries one
+            _log.exception("an admin request failed", path=request.path)
+            return _json({"error": "internal error"}, status=500)
+
+    def _addressed_to_us(self, request: web.Request) -> bool:
+        hosts = request.headers.getall("Host", [])
+        host = _hostname(f"//{hosts[0]}") if len(hosts) == 1 else None
+        if host is None:
+            return False
+        if host == "localhost" or host in self._allowed_hosts:
+            return True
+        address = _address(host)
+        if address is None or address.is_loopback:
+            return address is not None
+        here = request.transport.get_extra_info("sockname") if request.transport is not None else None
+        return here is not None and address == _address(str(here[0]))
+
+
+def _hostname(url: str) -> str | None:
+    """The host of a URL, lower case and without port; None where it is none or nonsense."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where the port is no number
+        return None if "@" in parts.netloc else parts.hostname
+    except ValueError:
+        return None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address `text` is, an IPv4 address in IPv6 clothes as the IPv4 address; None for a name."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def _from_another_site(request: web.Request) -> bool:
+    """Whether a browser says that a page of another origin asks; other programs send neither header."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return True
+    origins = request.headers.getall("Origin", [])
+    return bool(origins) and origins != [f"{request.scheme}://{request.headers['Host']}"]
+
+
+def _json(content: object, *, status: int = 200, allow: str | None = None) -> web.Response:
+    headers = {**_HEADERS, "Allow": allow} if allow else _HEADERS
+    return web.Response(body=orjson.dumps(content), status=status, content_type="application/json", headers=headers)
+
+
+async def _say_nothing_of_the_server(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.pop("Server", None)
