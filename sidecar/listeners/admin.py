@@ -74,7 +74,11 @@ class AdminListener:
             await web.TCPSite(runner, self._bind, self._port).start()
         except OSError as error:
             await runner.cleanup()
-            reason = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error.strerror or error)
+            reason = (
+                os.strerror(error.errno)
+                if error.errno is not None and error.errno > 0
+                else str(error.strerror or error)
+            )
             raise ConfigError(
                 f"the admin port `{self._bind}:{self._port}` cannot be opened ({reason.lower()}); "
                 f"choose another with `--admin-port`, or none with `--admin-port off`"
