@@ -16,9 +16,6 @@ from sidecar.errors import BodyError
 from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import message_class
 
-MAX_JSON_DEPTH = 32
-"""Deepest nesting of objects accepted in a JSON body; OpenD's deepest request has about eight levels."""
-
 _QUOTED = 60
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
@@ -134,13 +131,13 @@ def _from_json(message_name: str, raw: bytes, strict: bool) -> Message:
     except UnicodeDecodeError:
         raise BodyError("malformed_request", "the body is not valid UTF-8") from None
     except RecursionError:
-        raise BodyError("malformed_request", f"the JSON body is nested deeper than {MAX_JSON_DEPTH} levels") from None
+        raise BodyError("malformed_request", "the JSON body is nested too deep") from None
     except ValueError as error:
         detail = _shorten(str(error)).lower()
         raise BodyError("malformed_request", f"the body is not valid JSON: {detail}") from None
     if not isinstance(tree, dict):
         raise BodyError("malformed_request", "the JSON body is not an object")
-    _check_names(_descriptor(cls), tree, "", 1, strict)
+    _check_names(_descriptor(cls), tree, "", strict)
     try:
         message = json_format.ParseDict(tree, cls(), ignore_unknown_fields=not strict)
     except json_format.ParseError as error:
@@ -172,10 +169,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise BodyError("malformed_request", f"`{name}` is not a JSON number")
 
 
-def _check_names(descriptor: Descriptor, tree: dict[str, Any], path: str, depth: int, strict: bool) -> None:
-    """Refuse one field under two spellings, and under `strict` names that the definition does not have."""
-    if depth > MAX_JSON_DEPTH:
-        raise BodyError("malformed_request", f"the JSON body is nested deeper than {MAX_JSON_DEPTH} levels")
+def _check_names(descriptor: Descriptor, tree: dict[str, Any], path: str, strict: bool) -> None:
+    """Refuse one field under two spellings, and under `strict` names that the definition does not have.
+
+    Goes no deeper than the definitions do: no message of the protocol contains itself.
+    """
     fields = _fields_by_spelling(descriptor)
     seen: dict[int, str] = {}
     for name, value in tree.items():
@@ -195,7 +193,7 @@ def _check_names(descriptor: Descriptor, tree: dict[str, Any], path: str, depth:
             raise BodyError("malformed_request", f"the field `{inner}` must be {'a list' if repeated else 'an object'}")
         for part in value if repeated else (value,):
             if isinstance(part, dict):
-                _check_names(field.message_type, part, inner, depth + 1, strict)
+                _check_names(field.message_type, part, inner, strict)
 
 
 @cache
