@@ -7,9 +7,7 @@ order, and the QotMarket under which its quotes are asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from sidecar.errors import BodyError
 from sidecar.intents.model import Security
@@ -28,7 +26,6 @@ class _Market:
     word: str
     prefix: str
     qot_market: int
-    currency: str | None
     code: re.Pattern[str]
     example: str
 
@@ -40,17 +37,17 @@ _CODE_HK = re.compile(r"[0-9]{5}|[A-Z][A-Z0-9._@/-]{0,46}(?:main|current|next)?"
 _CODE_CN = re.compile(r"[0-9]{6}")
 
 _MARKETS: dict[int, _Market] = {
-    HK: _Market("HK", "HK", 1, "HKD", _CODE_HK, "00700"),
-    US: _Market("US", "US", 11, "USD", _CODE, "AAPL"),
-    SH: _Market("CN", "SH", 21, "CNH", _CODE_CN, "600519"),
-    SZ: _Market("CN", "SZ", 22, "CNH", _CODE_CN, "000001"),
-    SG: _Market("SG", "SG", 31, "SGD", _CODE, "D05"),
-    JP: _Market("JP", "JP", 41, "JPY", _CODE, "7203"),
-    AU: _Market("AU", "AU", 51, "AUD", _CODE, "BHP"),
-    MY: _Market("MY", "MY", 61, "MYR", _CODE, "1155"),
-    CA: _Market("CA", "CA", 71, "CAD", _CODE, "RY"),
-    CRYPTO: _Market("CRYPTO", "CC", 91, None, _CODE, "BTCUSD"),
-    EVENT: _Market("EVENT", "EC", 101, "USD", _CODE, "KXHIGH-26"),
+    HK: _Market("HK", "HK", 1, _CODE_HK, "00700"),
+    US: _Market("US", "US", 11, _CODE, "AAPL"),
+    SH: _Market("CN", "SH", 21, _CODE_CN, "600519"),
+    SZ: _Market("CN", "SZ", 22, _CODE_CN, "000001"),
+    SG: _Market("SG", "SG", 31, _CODE, "D05"),
+    JP: _Market("JP", "JP", 41, _CODE, "7203"),
+    AU: _Market("AU", "AU", 51, _CODE, "BHP"),
+    MY: _Market("MY", "MY", 61, _CODE, "1155"),
+    CA: _Market("CA", "CA", 71, _CODE, "RY"),
+    CRYPTO: _Market("CC", "CC", 91, _CODE, "BTCUSD"),
+    EVENT: _Market("EC", "EC", 101, _CODE, "KXHIGH-26"),
 }
 
 _ROUTES: dict[int, frozenset[int]] = {
@@ -75,20 +72,7 @@ _ROUTES: dict[int, frozenset[int]] = {
 
 _SEC_MARKET_OF_QOT: dict[int, int] = {market.qot_market: number for number, market in _MARKETS.items()} | {2: HK}
 
-MARKET_WORDS: frozenset[str] = frozenset(market.word for market in _MARKETS.values()) | {"HKCC"}
-"""Every word that means something in `allowed_markets`."""
-
-SYMBOL_PREFIXES: frozenset[str] = frozenset(market.prefix for market in _MARKETS.values())
-"""Every prefix a symbol can begin with, e.g. `US` of `US.AAPL`."""
-
-DEFAULT_CURRENCY: Mapping[str, str] = MappingProxyType(
-    {market.word: market.currency for market in _MARKETS.values() if market.currency is not None}
-)
-"""`Security.market` → the currency most of its securities trade in (protocol facts, section 5).
-
-Hong Kong also lists counters in CNH and USD, crypto has no default: where a quote or an order names a currency, that
-one is the fact.
-"""
+_PREFIXES = frozenset(market.prefix for market in _MARKETS.values())
 
 
 def security_of_order(trd_market: int, sec_market: int, code: object) -> tuple[Security, int]:
@@ -142,7 +126,7 @@ def _code_refused(market: _Market, code: object) -> str:
     shown = ascii(code[:60])[1:-1]
     wanted = code.strip().upper()
     prefix, dot, rest = wanted.partition(".")
-    if dot and prefix in SYMBOL_PREFIXES:
+    if dot and prefix in _PREFIXES:
         wanted = rest
     if market.code is _CODE_HK and wanted.isdigit() and len(wanted) < 5:
         wanted = wanted.zfill(5)

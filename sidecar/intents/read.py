@@ -32,7 +32,21 @@ from sidecar.intents.model import (
     SubscribeAccounts,
     Unlock,
 )
+from sidecar.intents.replies import OrderStatus, PlaceReply, PushSubject, read_order, read_place_reply, read_push
 from sidecar.wire import catalog
+
+__all__ = [
+    "TAG",
+    "OrderStatus",
+    "PlaceReply",
+    "PushSubject",
+    "read",
+    "read_order",
+    "read_place_reply",
+    "read_push",
+    "remark_of",
+    "set_tag",
+]
 
 _ORDER_TYPES = {int(kind): kind for kind in OrderType}
 _OPS = {int(op): op for op in ModifyOp}
@@ -70,10 +84,13 @@ def remark_of(request: Message) -> str:
     return remark
 
 
-def set_remark(request: Message, text: str) -> None:
-    """Give a place-order or combo request a remark. `text` over 64 bytes of UTF-8 raises BodyError."""
+def set_tag(request: Message, decision_id: str) -> str:
+    """Give a place-order or combo request that has no remark the sidecar's tag; return the remark it now has."""
     message: Any = request
-    message.c2s.remark = fields.text(text, "remark", fields.REMARK_BYTES)
+    if not message.c2s.remark:
+        message.c2s.remark = f"#{decision_id}"
+    remark: str = message.c2s.remark
+    return remark
 
 
 def _place(c2s: Any) -> PlaceOrder:

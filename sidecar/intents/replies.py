@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 from sidecar.errors import BodyError
@@ -46,8 +46,7 @@ FAILED_STATUSES = frozenset({OrderStatus.SUBMIT_FAILED, OrderStatus.FAILED})
 """With nothing filled, these say that OpenD refused the order."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceReply:
+class PlaceReply(NamedTuple):
     """OpenD's answer to a place, combo or change. `order_id` 0 and `order_id_ex` "" mean that it named none."""
 
     ret_type: int
@@ -74,6 +73,10 @@ class PushSubject:
     price: Decimal | None = None
     fill_qty: Decimal | None = None
     order_status: int | None = None
+
+    @property
+    def symbol(self) -> str | None:
+        return None if self.security is None else self.security.symbol
 
 
 def read_place_reply(proto_id: int, response: Message) -> PlaceReply:

@@ -46,12 +46,12 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not. `message` is whole prose for people, with the limit and the actual value, without code or decision id."""
+    """Why not. `message` is whole prose for people, with limit and actual value, without code or decision id."""
 
     code: Code
     message: str
     retry_after: int | None = None
-    """Seconds after which the same request may pass; None where waiting alone does not help or the time is not known."""
+    """Seconds after which the same request may pass; None where waiting alone does not help, or unknown."""
 
     def text(self, decision_id: str) -> str:
         """The refusal as clients read it, e.g. `[sidecar:rate] 6 orders in 60 s, the limit is 5 (decision 01J...)`."""

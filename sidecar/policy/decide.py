@@ -1,0 +1,123 @@
+"""The decision: which rules are asked, in which order, and what a broken rule means. No clock, no I/O, no logging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from sidecar.intents.model import Intent, PlaceOrder
+from sidecar.policy import caps, rules, whitelists
+from sidecar.policy.case import Case, Check
+from sidecar.policy.decision import Code, Decision, Finding, Refusal, Worth
+from sidecar.policy.key import Key
+from sidecar.policy.usage import Facts, Need, Usage
+from sidecar.policy.worth import worth
+
+
+class _Rule(NamedTuple):
+    check: Check
+    code: Code
+    """The refusal when the rule itself breaks: promise 1, a broken rule never lets through."""
+
+
+_SCREEN = (
+    _Rule(rules.scope, Code.SCOPE),
+    _Rule(rules.account, Code.ACCOUNT),
+    _Rule(rules.own_order, Code.NOT_OWN_ORDER),
+    _Rule(whitelists.market, Code.MARKET),
+    _Rule(whitelists.symbol_so_far, Code.SYMBOL),
+    _Rule(whitelists.side, Code.SIDE),
+    _Rule(rules.hours, Code.HOURS),
+)
+
+_ALL = (
+    _Rule(rules.scope, Code.SCOPE),
+    _Rule(rules.account, Code.ACCOUNT),
+    _Rule(rules.own_order, Code.NOT_OWN_ORDER),
+    _Rule(whitelists.market, Code.MARKET),
+    _Rule(whitelists.symbol, Code.SYMBOL),
+    _Rule(whitelists.side, Code.SIDE),
+    _Rule(rules.hours, Code.HOURS),
+    _Rule(caps.price, Code.PRICE_UNAVAILABLE),
+    _Rule(caps.instrument, Code.INSTRUMENT_UNKNOWN),
+    _Rule(caps.known_order, Code.ORDER_UNKNOWN),
+    _Rule(caps.order_value, Code.ORDER_VALUE),
+    _Rule(caps.rate, Code.RATE),
+    _Rule(caps.daily_value, Code.DAILY_VALUE),
+    _Rule(caps.cancel_flood, Code.CANCEL_FLOOD),
+)
+
+_NOTHING_USED = Usage()
+
+
+def screen(key: Key, intent: Intent, facts: Facts, now: datetime) -> Decision:
+    """The checks that need nothing from OpenD but what is remembered (`facts.account`, `facts.order_owner`).
+
+    Passing it decides nothing: it saves asking for prices on behalf of an order that will be refused. `now` is aware.
+    Never raises.
+    """
+    return Decision(tuple(_findings(_SCREEN, Case(key, intent, facts, _NOTHING_USED, now), whole=False)))
+
+
+def needs(key: Key, intent: Intent) -> frozenset[Need]:
+    """The facts `decide` will want for an order that passed the screen. Empty where it needs none."""
+    if not isinstance(intent, PlaceOrder):
+        return frozenset()
+    wanted = set()
+    if whitelists.asks_for_kind(key, intent):
+        wanted.add(Need.INSTRUMENT)
+    if key.value_capped and intent.order_type.priced:
+        wanted.add(Need.INSTRUMENT)
+        if intent.side.sells:
+            wanted.add(Need.QUOTE)
+    return frozenset(wanted)
+
+
+def decide(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime) -> Decision:
+    """Every check in the order of the codes, up to the first that refuses. `now` is aware.
+
+    Pure and synchronous, so that usage, decision and reservation are one step. Never raises: a rule that breaks
+    refuses. The key's own standing (validity, machine, address) is checked before.
+    """
+    return _decision(key, intent, facts, usage, now, whole=False)
+
+
+def explain(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime) -> Decision:
+    """As `decide`, with the same outcome, but every check is made and told."""
+    return _decision(key, intent, facts, usage, now, whole=True)
+
+
+def _decision(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, *, whole: bool) -> Decision:
+    value = _worth(key, intent, facts)
+    case = Case(key, intent, facts, usage, now, value)
+    return Decision(tuple(_findings(_ALL, case, whole=whole)), value)
+
+
+def _worth(key: Key, intent: Intent, facts: Facts) -> Worth | None:
+    if not isinstance(intent, PlaceOrder) or not key.value_capped:
+        return None
+    try:
+        return worth(intent, facts)
+    except Exception:
+        return None  # refused by the rules that need it
+
+
+def _findings(table: Iterable[_Rule], case: Case, *, whole: bool) -> list[Finding]:
+    findings: list[Finding] = []
+    for rule in table:
+        finding = _ask(rule, case)
+        if finding is None:
+            continue
+        findings.append(finding)
+        if finding.refusal is not None and not whole:
+            break
+    return findings
+
+
+def _ask(rule: _Rule, case: Case) -> Finding | None:
+    try:
+        return rule.check(case)
+    except Exception as error:  # INVARIANT: a rule that breaks refuses
+        message = f"the check of {rule.code.value} could not be made, so the request is refused"
+        return Finding(rule.code.value, f"{message}: {type(error).__name__}", Refusal(rule.code, message))
