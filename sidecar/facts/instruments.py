@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from sidecar.facts.asking import GET_FUTURE_INFO, GET_STATIC_INFO, House, Reject
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.model import Security
 from sidecar.policy.usage import Instrument, InstrumentKind
+from sidecar.tasks import Tasks
 
 Code = tuple[int, str]
 """QotMarket number and code, the form in which OpenD names a security."""
@@ -83,7 +83,7 @@ class Instruments:
     def __init__(
         self,
         house: House,
-        tasks: asyncio.TaskGroup,
+        tasks: Tasks,
         *,
         timeout: float = 2.0,
         max_age: float = 86_400.0,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 from sidecar.errors import UpstreamError
 from sidecar.facts.asking import Rejected
+from sidecar.tasks import Tasks
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -86,13 +87,13 @@ class BatchedLookup(Generic[K, V]):
     halves, so that one unknown code cannot take the others' answers with it.
 
     INVARIANT: `get` ends after `timeout` seconds at the latest, with None where there is no answer; None refuses.
-    The requests run in `tasks`, not in a caller: a caller that gives up takes nothing from the others.
+    The requests run in `tasks`, not in a caller: one that gives up takes nothing from the others.
     """
 
     def __init__(
         self,
         load: Callable[[Sequence[K]], Awaitable[Mapping[K, V] | Rejected]],
-        tasks: asyncio.TaskGroup,
+        tasks: Tasks,
         pace: Pace,
         *,
         budget: RequestBudget | None = None,
@@ -137,15 +138,8 @@ class BatchedLookup(Generic[K, V]):
 
     def _wake(self) -> None:
         if not self._dispatching:
-            self._dispatching = self._start(self._dispatch())
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> bool:
-        try:
-            self._tasks.create_task(work)
-        except RuntimeError:  # the group is closing: the process stops, and callers get their None by timeout
-            work.close()
-            return False
-        return True
+            self._dispatching = True
+            self._tasks.spawn(self._dispatch())
 
     async def _dispatch(self) -> None:
         try:
@@ -159,7 +153,7 @@ class BatchedLookup(Generic[K, V]):
                 if batch := self._next_batch():
                     if self._budget is not None:
                         self._budget.spend()
-                    self._start(self._ask(batch))
+                    self._tasks.spawn(self._ask(batch))
         finally:
             self._dispatching = False
 

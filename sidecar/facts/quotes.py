@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from sidecar.facts.asking import GET_SECURITY_SNAPSHOT, House, Rejected, new, rejection
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.model import Security
+from sidecar.tasks import Tasks
 
 MAX_CODES = 400
 """Codes OpenD takes in one snapshot request."""
@@ -27,7 +27,7 @@ class Quotes:
     def __init__(
         self,
         house: House,
-        tasks: asyncio.TaskGroup,
+        tasks: Tasks,
         *,
         timeout: float = 2.0,
         max_age: float = 3.0,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sidecar.errors import UpstreamError
 from sidecar.intents.model import Security
+from sidecar.tasks import Tasks
 from sidecar.wire.messages import message_class
 
 NAMES = {2001: "Trd_GetAccList", 3202: "Qot_GetStaticInfo", 3203: "Qot_GetSecuritySnapshot", 3218: "Qot_GetFutureInfo"}
@@ -15,6 +17,16 @@ NAMES = {2001: "Trd_GetAccList", 3202: "Qot_GetStaticInfo", 3203: "Qot_GetSecuri
 
 def security(code: str, qot_market: int = 1, market: str = "HK") -> Security:
     return Security(market, f"{market}.{code}", qot_market, code)
+
+
+@asynccontextmanager
+async def own_tasks() -> AsyncIterator[Tasks]:
+    """Tasks that must all have ended by themselves a moment after the test's last word."""
+    tasks = Tasks()
+    yield tasks
+    async with asyncio.timeout(5.0):
+        while len(tasks):
+            await asyncio.sleep(0.005)
 
 
 class FakeClock:

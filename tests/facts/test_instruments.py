@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from facts_house import FakeClock, FakeHouse, security
+from facts_house import FakeClock, FakeHouse, own_tasks, security
 from sidecar.facts.instruments import MAX_CODES, Instruments
 from sidecar.policy.usage import Instrument, InstrumentKind
 
@@ -46,7 +46,7 @@ class StaticHouse(FakeHouse):
 async def look_up(known: dict[str, Static], code: str, market: int = 1, currency: str = "HKD") -> Instrument | None:
     house = StaticHouse(known)
     house.future_currency = currency
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         return await Instruments(house, tasks).get(security(code, market))
 
 
@@ -140,7 +140,7 @@ async def test_a_delisted_or_unknown_security_is_no_instrument() -> None:
 async def test_many_securities_are_one_request_of_at_most_two_hundred() -> None:
     known = {f"{n:05d}": Static() for n in range(450)}
     house = StaticHouse(known)
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         instruments = Instruments(house, tasks)
         found = await asyncio.gather(*(instruments.get(security(code)) for code in known))
     assert None not in found
@@ -149,7 +149,7 @@ async def test_many_securities_are_one_request_of_at_most_two_hundred() -> None:
 
 async def test_a_day_long_it_is_not_asked_again() -> None:
     house, clock = StaticHouse({"00700": Static()}), FakeClock()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         instruments = Instruments(house, tasks, clock=clock)
         await instruments.get(security("00700"))
         clock.now += 86_399.0
@@ -162,7 +162,7 @@ async def test_a_day_long_it_is_not_asked_again() -> None:
 
 async def test_an_unknown_code_is_remembered_five_seconds() -> None:
     house, clock = StaticHouse({}), FakeClock()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         instruments = Instruments(house, tasks, clock=clock)
         for _ in range(3):
             assert await instruments.get(security("99999")) is None
@@ -174,7 +174,7 @@ async def test_an_unknown_code_is_remembered_five_seconds() -> None:
 
 async def test_the_same_code_on_two_markets_is_two_securities() -> None:
     house = StaticHouse({"D05": Static()})
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         instruments = Instruments(house, tasks)
         sg, us = await asyncio.gather(instruments.get(security("D05", 31)), instruments.get(security("D05", 11)))
     assert sg is not None
@@ -185,7 +185,7 @@ async def test_the_same_code_on_two_markets_is_two_securities() -> None:
 async def test_one_code_opend_refuses_does_not_hide_the_others() -> None:
     house = StaticHouse({"00700": Static(), "00005": Static()})
     house.refuse_codes = {"BAD"}
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         instruments = Instruments(house, tasks)
         found = await asyncio.gather(*(instruments.get(security(code)) for code in ("00700", "BAD", "00005")))
     assert [one is not None for one in found] == [True, False, True]
@@ -193,7 +193,7 @@ async def test_one_code_opend_refuses_does_not_hide_the_others() -> None:
 
 async def test_an_opend_that_is_away_or_slow_is_none_and_never_a_hang() -> None:
     house = StaticHouse({"00700": Static()})
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         instruments = Instruments(house, tasks, timeout=0.03)
         house.away = True
         assert await instruments.get(security("00700")) is None

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import pytest
+from facts_house import own_tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sidecar.errors import UpstreamError
 from sidecar.facts.asking import Rejected
 from sidecar.facts.lookup import BatchedLookup, Pace, RequestBudget
+from sidecar.tasks import Tasks
 
 
 class Clock:
@@ -49,7 +51,7 @@ def pace(**changes: float) -> Pace:
 
 async def test_look_ups_of_one_moment_become_one_request() -> None:
     loader = Loader()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace())
         values = await asyncio.gather(*(lookup.get(key) for key in [1, 2, 3, 2, 1]))
     assert values == ["v1", "v2", "v3", "v2", "v1"]
@@ -58,7 +60,7 @@ async def test_look_ups_of_one_moment_become_one_request() -> None:
 
 async def test_more_keys_than_one_request_carries_become_several_and_none_is_lost() -> None:
     loader = Loader()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(max_batch=4))
         values = await asyncio.gather(*(lookup.get(key) for key in range(10)))
     assert values == [f"v{key}" for key in range(10)]
@@ -68,9 +70,9 @@ async def test_more_keys_than_one_request_carries_become_several_and_none_is_los
 async def test_a_key_under_way_is_joined_not_asked_again() -> None:
     loader = Loader()
     loader.delay = 0.05
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace())
-        first = tasks.create_task(lookup.get(7))
+        first = tasks.spawn(lookup.get(7))
         await asyncio.sleep(0.02)
         assert await lookup.get(7) == "v7"
         assert await first == "v7"
@@ -79,7 +81,7 @@ async def test_a_key_under_way_is_joined_not_asked_again() -> None:
 
 async def test_an_answer_is_good_for_its_age_counted_from_when_it_was_asked_for() -> None:
     loader, clock = Loader(), Clock()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(max_age=10.0), clock=clock)
 
         async def slow(keys: Sequence[int]) -> Mapping[int, str]:
@@ -107,7 +109,7 @@ async def test_an_answer_is_good_for_its_age_counted_from_when_it_was_asked_for(
 
 async def test_that_there_is_none_is_remembered_only_briefly() -> None:
     loader, clock = Loader(known={}), Clock()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(), clock=clock)
         assert await lookup.get(1) is None
         clock.now = 4.9
@@ -121,7 +123,7 @@ async def test_that_there_is_none_is_remembered_only_briefly() -> None:
 async def test_a_slow_answer_is_none_in_time_and_fills_the_memory_when_it_comes() -> None:
     loader = Loader()
     loader.delay = 0.1
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(timeout=0.02))
         started = asyncio.get_running_loop().time()
         assert await lookup.get(1) is None
@@ -135,7 +137,7 @@ async def test_a_slow_answer_is_none_in_time_and_fills_the_memory_when_it_comes(
 async def test_a_failed_request_is_none_at_once_and_not_remembered(error: Exception) -> None:
     loader = Loader()
     loader.error = error
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(timeout=5.0))
         async with asyncio.timeout(1.0):
             assert await lookup.get(1) is None
@@ -146,7 +148,7 @@ async def test_a_failed_request_is_none_at_once_and_not_remembered(error: Except
 async def test_one_unknown_key_does_not_take_the_others_answers_with_it() -> None:
     loader = Loader()
     loader.poison = {3}
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace())
         values = await asyncio.gather(*(lookup.get(key) for key in range(8)))
         assert values == ["v0", "v1", "v2", None, "v4", "v5", "v6", "v7"]
@@ -158,7 +160,7 @@ async def test_one_unknown_key_does_not_take_the_others_answers_with_it() -> Non
 async def test_a_refusal_of_everything_stops_being_asked_when_the_callers_are_gone() -> None:
     loader = Loader()
     loader.poison = set(range(10_000))
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(
             loader,
             tasks,
@@ -168,13 +170,13 @@ async def test_a_refusal_of_everything_stops_being_asked_when_the_callers_are_go
         assert set(await asyncio.gather(*(lookup.get(key) for key in range(400)))) == {None}
         await asyncio.sleep(0.1)
         assert len(loader.batches) == 20
-    # the group ended: nothing keeps asking
+    # and with the block all tasks have ended: nothing keeps asking
 
 
 async def test_a_cancelled_caller_takes_nothing_from_the_others() -> None:
     loader = Loader()
     loader.delay = 0.03
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace())
         first = asyncio.ensure_future(lookup.get(1))
         second = asyncio.ensure_future(lookup.get(1))
@@ -187,7 +189,7 @@ async def test_a_cancelled_caller_takes_nothing_from_the_others() -> None:
 async def test_what_nobody_waits_for_any_longer_is_not_sent() -> None:
     loader, clock = Loader(), Clock()
     budget = RequestBudget(1, 30.0, clock)
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(timeout=0.05), budget=budget, clock=clock)
         assert await lookup.get(1) == "v1"
         assert await asyncio.gather(*(lookup.get(key) for key in range(2, 50))) == [None] * 48
@@ -198,10 +200,10 @@ async def test_what_nobody_waits_for_any_longer_is_not_sent() -> None:
 
 async def test_a_caller_waits_for_the_budget_inside_its_timeout() -> None:
     loader, clock = Loader(), Clock()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(timeout=1.0), budget=RequestBudget(1, 30.0, clock), clock=clock)
         assert await lookup.get(1) == "v1"
-        waiting = tasks.create_task(lookup.get(2))
+        waiting = tasks.spawn(lookup.get(2))
         await asyncio.sleep(0.02)
         assert not waiting.done()
         clock.now = 30.0
@@ -210,7 +212,7 @@ async def test_a_caller_waits_for_the_budget_inside_its_timeout() -> None:
 
 async def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
     loader = Loader()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace(max_entries=3))
         for key in [1, 2, 3, 1, 4]:  # 2 is the least recently used
             await lookup.get(key)
@@ -224,7 +226,7 @@ async def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
 
 async def test_forgetting_makes_it_ask_again() -> None:
     loader = Loader()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         lookup = BatchedLookup(loader, tasks, pace())
         await lookup.get(1)
         lookup.forget()
@@ -232,10 +234,16 @@ async def test_forgetting_makes_it_ask_again() -> None:
     assert len(loader.batches) == 2
 
 
-async def test_after_its_tasks_have_ended_a_look_up_is_none_and_does_not_hang() -> None:
-    async with asyncio.TaskGroup() as tasks:
-        lookup = BatchedLookup(Loader(), tasks, pace(timeout=0.02))
-    assert await lookup.get(1) is None
+async def test_a_look_up_cut_off_by_the_end_of_the_process_is_none_and_does_not_hang() -> None:
+    loader = Loader()
+    loader.delay = 5.0
+    tasks = Tasks()
+    lookup = BatchedLookup(loader, tasks, pace(timeout=10.0))
+    waiting = asyncio.ensure_future(lookup.get(1))
+    await asyncio.sleep(0.02)
+    await tasks.drain(0.0)
+    async with asyncio.timeout(1.0):
+        assert await waiting is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -251,7 +259,7 @@ def test_whatever_is_asked_together_every_caller_gets_its_own_answer(
     async def scenario() -> None:
         loader = Loader({key: f"v{key}" for key in known})
         loader.poison = poison
-        async with asyncio.TaskGroup() as tasks:
+        async with own_tasks() as tasks:
             lookup = BatchedLookup(loader, tasks, pace(timeout=5.0, max_batch=max_batch, window=0.0))
             answers = await asyncio.gather(*(lookup.get(key) for key in keys))
         assert answers == [f"v{key}" if key in known - poison else None for key in keys]

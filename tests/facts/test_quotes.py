@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from facts_house import FakeClock, FakeHouse, security
+from facts_house import FakeClock, FakeHouse, own_tasks, security
 from hypothesis import given
 from hypothesis import strategies as st
 from sidecar.facts.quotes import MAX_CODES, Quotes, price_of
@@ -39,13 +39,13 @@ def fill(basic: Any, price: float, suspended: bool = False) -> None:
 
 
 async def test_the_price_is_exactly_what_opend_said() -> None:
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         assert await Quotes(QuoteHouse({"00700": 350.1}), tasks).get(security("00700")) == Decimal("350.1")
 
 
 @pytest.mark.parametrize("price", [0.0, -0.0, -1.5, math.nan, math.inf, -math.inf])
 async def test_what_is_not_a_positive_finite_number_is_no_price(price: float) -> None:
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         assert await Quotes(QuoteHouse({"00700": price}), tasks).get(security("00700")) is None
 
 
@@ -66,7 +66,7 @@ def test_every_double_is_an_exact_price_or_none(price: float) -> None:
 async def test_a_suspended_or_unknown_security_has_no_price() -> None:
     house = QuoteHouse({"00700": 350.0})
     house.suspended = {"00700"}
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         quotes = Quotes(house, tasks)
         assert await quotes.get(security("00700")) is None
         assert await quotes.get(security("00001")) is None
@@ -74,7 +74,7 @@ async def test_a_suspended_or_unknown_security_has_no_price() -> None:
 
 async def test_a_price_is_used_for_three_seconds_and_then_asked_for_again() -> None:
     house, clock = QuoteHouse({"00700": 350.0}), FakeClock()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         quotes = Quotes(house, tasks, clock=clock)
         assert await quotes.get(security("00700")) == 350
         house.prices["00700"] = 360.0
@@ -87,7 +87,7 @@ async def test_a_price_is_used_for_three_seconds_and_then_asked_for_again() -> N
 
 async def test_quotes_asked_for_together_are_one_request_of_at_most_four_hundred() -> None:
     house = QuoteHouse({f"{n:05d}": n + 1.0 for n in range(500)})
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         quotes = Quotes(house, tasks)
         found = await asyncio.gather(*(quotes.get(security(code)) for code in list(house.prices) * 2))
     assert found == [Decimal(n + 1) for n in range(500)] * 2
@@ -96,13 +96,13 @@ async def test_quotes_asked_for_together_are_one_request_of_at_most_four_hundred
 
 async def test_beyond_its_budget_a_quote_waits_for_its_turn_or_is_none() -> None:
     house, clock = QuoteHouse({f"{n:05d}": 1.0 for n in range(100)}), FakeClock()
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         quotes = Quotes(house, tasks, timeout=0.2, clock=clock)
         for n in range(60):
             assert await quotes.get(security(f"{n:05d}")) == 1
         assert await quotes.get(security("00060")) is None
         assert len(house.asked) == 60
-        waiting = tasks.create_task(quotes.get(security("00061")))
+        waiting = tasks.spawn(quotes.get(security("00061")))
         await asyncio.sleep(0.02)
         clock.now += 30.0
         assert await waiting == 1
@@ -112,7 +112,7 @@ async def test_beyond_its_budget_a_quote_waits_for_its_turn_or_is_none() -> None
 async def test_a_refused_snapshot_is_none_and_one_bad_code_does_not_hide_the_others() -> None:
     house = QuoteHouse({"00700": 350.0, "00005": 60.0})
     house.refuse_codes = {"BAD"}
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         quotes = Quotes(house, tasks)
         found = await asyncio.gather(*(quotes.get(security(code)) for code in ("00700", "BAD", "00005")))
     assert found == [Decimal(350), None, Decimal(60)]
@@ -121,7 +121,7 @@ async def test_a_refused_snapshot_is_none_and_one_bad_code_does_not_hide_the_oth
 async def test_a_slow_price_is_none_in_time() -> None:
     house = QuoteHouse({"00700": 350.0})
     house.delay = 0.08
-    async with asyncio.TaskGroup() as tasks:
+    async with own_tasks() as tasks:
         quotes = Quotes(house, tasks, timeout=0.02)
         started = asyncio.get_running_loop().time()
         assert await quotes.get(security("00700")) is None
