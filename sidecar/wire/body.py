@@ -11,7 +11,6 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
-
 from sidecar.errors import BodyError
 from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import message_class

@@ -29,7 +29,7 @@ _unpack = HEADER.unpack_from
 
 
 class Head(NamedTuple):
-    """One whole frame inside a chunk: `chunk[start:stop]` is the frame, `chunk[start + 44:stop]` its body as on the wire."""
+    """One whole frame in a chunk: `chunk[start:stop]` is the frame, `chunk[start + 44:stop]` its body as sent."""
 
     proto_id: int
     fmt: int
@@ -85,9 +85,11 @@ class FrameReader:
         while end - position >= HEADER_SIZE:
             magic, proto_id, fmt, _version, serial, length, digest, _reserved = _unpack(data, position)
             if magic != MAGIC:
-                raise WireError(f"a frame must begin with `FT`, these bytes begin with `{data[position : position + 2].hex()}`")
+                raise _not_a_frame(data, position)
             if length > cap:
-                raise OversizedFrame(proto_id, fmt, serial, f"the body of request {proto_id} is {length} bytes long, the limit is {cap}")
+                raise OversizedFrame(
+                    proto_id, fmt, serial, f"the body of request {proto_id} is {length} bytes long, the limit is {cap}"
+                )
             stop = position + HEADER_SIZE + length
             if stop > end:
                 break
@@ -97,10 +99,14 @@ class FrameReader:
         self._size = rest
         if rest:
             if rest >= 2 and data[position : position + 2] != MAGIC:
-                raise WireError(f"a frame must begin with `FT`, these bytes begin with `{data[position : position + 2].hex()}`")
+                raise _not_a_frame(data, position)
             self._need = HEADER_SIZE if rest < HEADER_SIZE else HEADER_SIZE + _unpack(data, position)[5]
             self._parts.append(data[position:] if position else data)
         return data, heads
+
+
+def _not_a_frame(data: bytes, position: int) -> WireError:
+    return WireError(f"a frame must begin with `FT`, these bytes begin with `{data[position : position + 2].hex()}`")
 
 
 def digest_matches(chunk: bytes, head: Head) -> bool:
@@ -113,7 +119,9 @@ def digest(plaintext: bytes) -> bytes:
     return sha1(plaintext, usedforsecurity=False).digest()
 
 
-def build(proto_id: int, serial: int, plaintext: bytes, *, fmt: int = PROTOBUF, ciphertext: bytes | None = None) -> bytes:
+def build(
+    proto_id: int, serial: int, plaintext: bytes, *, fmt: int = PROTOBUF, ciphertext: bytes | None = None
+) -> bytes:
     """One frame; the digest is of `plaintext`, the body on the wire is `ciphertext` where there is one."""
     body = plaintext if ciphertext is None else ciphertext
     digest = sha1(plaintext, usedforsecurity=False).digest()

@@ -1,4 +1,4 @@
-"""The protobuf messages, taken from the installed `futu-api` package without importing `futu` (which would pull in pandas)."""
+"""The protobuf messages of the installed `futu-api`, without importing `futu` (which would pull in pandas)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 
 from google.protobuf.message import Message
-
 from sidecar.errors import ConfigError
 
 

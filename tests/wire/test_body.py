@@ -13,7 +13,6 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sidecar.errors import BodyError
 from sidecar.wire import body
 from sidecar.wire.catalog import CATALOG
@@ -440,7 +439,7 @@ def test_lists_are_recognised_under_every_protobuf() -> None:
         label = FieldDescriptor.LABEL_REPEATED if hasattr(FieldDescriptor, "LABEL_REPEATED") else 3
 
     assert body._is_repeated(Old()) is True  # type: ignore[arg-type]  # stands in for protobuf 5
-    fields = message_class("Trd_PlaceComboOrder.C2S").DESCRIPTOR.fields_by_name
+    fields: Any = message_class("Trd_PlaceComboOrder.C2S").DESCRIPTOR.fields_by_name
     assert body._is_repeated(fields["comboLegs"])
     assert not body._is_repeated(fields["qty"])
 

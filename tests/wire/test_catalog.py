@@ -11,7 +11,6 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sidecar.wire import catalog
 from sidecar.wire.catalog import CATALOG, PUSH_IDS, Direction, Permission, Row, by_name
 from sidecar.wire.messages import message_class, module, pb_folder
@@ -128,7 +127,7 @@ def sdk_ids() -> tuple[dict[str, int], set[str]]:
     pushes: set[str] = set()
     for node in body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if isinstance(node.value, ast.Constant):
+            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, int):
                 ids[node.targets[0].id] = node.value.value
             elif isinstance(node.value, ast.List):
                 pushes = {item.id for item in node.value.elts if isinstance(item, ast.Name)}

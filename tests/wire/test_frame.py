@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from hashlib import sha1
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sidecar.errors import WireError
 from sidecar.wire import frame
-from sidecar.wire.frame import HEADER_SIZE, FrameReader
+from sidecar.wire.frame import HEADER_SIZE, FrameReader, OversizedFrame
 from sidecar.wire.messages import message_class
 
 CAP = 1000
@@ -108,9 +108,10 @@ def test_another_protocol_is_refused_with_its_first_line() -> None:
 def test_a_body_over_the_cap_is_refused_before_it_arrives_and_says_how_long_it_would_be(arrived: int) -> None:
     reader = FrameReader(CAP)
     reader.receive(SDK_FRAME)
-    over = frame.build(2202, 1, bytes(CAP + 1))
-    with pytest.raises(WireError, match="request 2202 is 1001 bytes long, the limit is 1000"):
+    over = frame.build(2202, 5, bytes(CAP + 1), fmt=frame.JSON)
+    with pytest.raises(OversizedFrame, match="request 2202 is 1001 bytes long, the limit is 1000") as caught:
         reader.receive(over[:arrived])
+    assert (caught.value.proto_id, caught.value.fmt, caught.value.serial) == (2202, frame.JSON, 5)  # to answer it
 
 
 def test_a_length_of_four_gigabytes_costs_nothing() -> None:
@@ -144,7 +145,7 @@ def test_the_official_sdks_first_frame_is_read_as_it_is() -> None:
     assert (head.proto_id, head.fmt, head.serial) == (1001, frame.PROTOBUF, 8311)
     assert (head.start, head.stop) == (0, 44 + 84)
     assert frame.digest_matches(chunk, head)
-    request = message_class("InitConnect.Request").FromString(chunk[44:])
+    request: Any = message_class("InitConnect.Request").FromString(chunk[44:])
     assert request.c2s.clientID == CLIENT_ID.decode()
     assert (request.c2s.clientVer, request.c2s.packetEncAlgo, request.c2s.recvNotify) == (300, -1, True)
 
@@ -163,7 +164,7 @@ def test_an_encrypted_frame_carries_the_ciphertexts_length_and_the_plaintexts_di
     built = frame.build(2202, 7, b"plain", ciphertext=b"0123456789abcdef")
     chunk, (head,) = FrameReader(CAP).receive(built)
     assert chunk[44:] == b"0123456789abcdef"
-    assert head.digest == sha1(b"plain").digest()
+    assert head.digest == sha1(b"plain").digest() == frame.digest(b"plain")
     assert not frame.digest_matches(chunk, head)
 
 
