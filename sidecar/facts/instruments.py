@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from sidecar.errors import UpstreamError
 from sidecar.facts.asking import GET_FUTURE_INFO, GET_STATIC_INFO, House, Rejected, new, rejection
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.model import Security
@@ -126,10 +127,13 @@ class Instruments:
         return {code: instrument for code, instrument in found if instrument is not None}
 
     async def _future_currencies(self, codes: Iterable[Code]) -> dict[Code, str | None]:
-        """Quote currency per future (3218.quoteCurrency); empty where OpenD refuses."""
+        """Quote currency per future (3218.quoteCurrency); empty where OpenD refuses or fails, which only futures feel."""
         request = new("Qot_GetFutureInfo.Request")
         _name(request, codes)
-        reply: Any = await self._house.ask(GET_FUTURE_INFO, request, timeout=self._late)
+        try:
+            reply: Any = await self._house.ask(GET_FUTURE_INFO, request, timeout=self._late)
+        except UpstreamError:
+            return {}
         if rejection(reply) is not None:
             return {}
         return {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from facts_house import FakeClock, FakeHouse, own_tasks, security
+from sidecar.errors import UpstreamError
 from sidecar.facts.instruments import MAX_CODES, Instruments
 from sidecar.policy.usage import Instrument, InstrumentKind
 
@@ -130,6 +131,23 @@ async def test_a_future_is_in_the_currency_its_contract_says(word: str, currency
 @pytest.mark.parametrize("word", ["", "doubloon"])
 async def test_a_future_in_a_currency_nobody_knows_is_no_instrument(word: str) -> None:
     assert await look_up({"XXX": Static(10, 50)}, "XXX", currency=word) is None
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_when_contracts_cannot_be_read_only_futures_feel_it(refused: bool) -> None:
+    class NoContracts(StaticHouse):
+        async def ask(self, proto_id: int, request: Any, *, timeout: float) -> Any:
+            if proto_id == 3218 and not refused:
+                raise UpstreamError("away")
+            self.refuse_all = "no rights" if proto_id == 3218 else None
+            return await super().ask(proto_id, request, timeout=timeout)
+
+    house = NoContracts({"00700": Static(), "HSImain": Static(10, 50)})
+    async with own_tasks() as tasks:
+        instruments = Instruments(house, tasks)
+        stock, future = await asyncio.gather(instruments.get(security("00700")), instruments.get(security("HSImain")))
+    assert stock is not None
+    assert future is None
 
 
 async def test_a_delisted_or_unknown_security_is_no_instrument() -> None:
