@@ -4,7 +4,31 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Iterable
+
+_PLAINTEXT = re.compile(r"fc_[0-9A-Za-z]{8,}")
+
+
+def shown(value: object) -> str:
+    """A value as a message may quote it: in backticks, on one line, cut short. SECURITY: keys are left out."""
+    text = _PLAINTEXT.sub("fc_(left out)", value if isinstance(value, str) else _as_json(value))
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return f"`{text if len(text) <= 80 else text[:77] + '...'}`"
+
+
+def _as_json(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{...}"
+        case list():
+            return "[...]" if value else "[]"
+        case _:
+            return str(value)
 
 
 def closest(word: str, known: Iterable[str]) -> str:

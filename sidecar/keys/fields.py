@@ -9,18 +9,18 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from sidecar.border import cidr, closest
+from sidecar.border import cidr, closest, shown
 from sidecar.intents.model import Side
 from sidecar.policy.key import HoursWindow, Scope
 
 T = TypeVar("T")
 
-MARKETS = ("HK", "US", "CN", "HKCC", "SG", "JP", "AU", "MY", "CA", "FX", "CC", "EC")
+MARKETS = ("HK", "US", "CN", "HKCC", "SG", "JP", "AU", "MY", "CA", "CC", "EC")
 """What allowed_markets may name. CN covers Shanghai and Shenzhen by either route, HKCC only Stock Connect.
 
 CC is crypto, EC event contracts."""
 
-PREFIXES = ("HK", "US", "SH", "SZ", "SG", "JP", "AU", "MY", "CA", "FX", "CC", "EC")
+PREFIXES = ("HK", "US", "SH", "SZ", "SG", "JP", "AU", "MY", "CA", "CC", "EC")
 """What a symbol starts with; the official SDKs' own spelling."""
 
 _MARKET_ALIASES = {
@@ -28,35 +28,14 @@ _MARKET_ALIASES = {
 }  # fmt: skip
 _ID = re.compile(r"\w[\w.@+-]{0,63}")
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
-_CODE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9.&_/:+-]{0,63}")
+# As orders carry them (intents.markets): upper case, but for the endings of continuous futures.
+_CODE = re.compile(r"[A-Z0-9._/-]{1,47}(?:main|current|next)?")
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24):([0-5][0-9])")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)?")
 _LARGEST_CAP = Decimal(10) ** 15
 _SMALLEST_CAP = Decimal(1).scaleb(-8)
 _MOST_ORDERS = 100_000
-_PLAINTEXT = re.compile(r"fc_[0-9A-Za-z]{8,}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-
-
-def shown(value: object) -> str:
-    """A value as a message may quote it: in backticks, on one line, cut short. SECURITY: keys are left out."""
-    text = _PLAINTEXT.sub("fc_(left out)", value if isinstance(value, str) else _as_json(value))
-    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return f"`{text if len(text) <= 80 else text[:77] + '...'}`"
-
-
-def _as_json(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case dict():
-            return "{...}"
-        case list():
-            return "[...]" if value else "[]"
-        case _:
-            return str(value)
 
 
 def key_id(value: object) -> str:
@@ -130,8 +109,6 @@ def symbol(value: object) -> str:
         raise ValueError(
             f"symbol {shown(text)} has a `*` that does not stand alone; write `{prefix}.*` or whole symbols"
         )
-    if _CODE.fullmatch(code) is None:
-        raise ValueError(f"symbol {shown(text)} has no usable code after the market; write e.g. `US.AAPL`")
     wrong = _code_hint(prefix, code)
     if wrong:
         raise ValueError(f"symbol {shown(text)} {wrong}")
@@ -147,17 +124,16 @@ def _prefix_hint(prefix: str, rest: str) -> str:
 
 
 def _code_hint(prefix: str, code: str) -> str | None:
-    """What OpenD would never report as a code: a whitelist entry that matches nothing is a mistake, not a rule."""
-    if prefix == "HK" and code.isdigit() and len(code) != 5:
-        return (
-            f"is not a Hong Kong code; they have 5 digits: write `HK.{code.lstrip('0').zfill(5)}`"
-            if len(code) < 5
-            else "has too many digits"
-        )
+    """What no order can carry as its code: a whitelist entry that matches nothing is a mistake, not a rule."""
     if prefix in ("SH", "SZ") and not (code.isdigit() and len(code) == 6):
         return "is not a Shanghai or Shenzhen code; they have 6 digits, e.g. `SH.600519` or `SZ.000001`"
-    if code.isalpha() and code.islower():
-        return f"is in lower case; codes are compared exactly: write `{prefix}.{code.upper()}`"
+    if prefix == "HK" and code[:1].isdigit() and not (code.isdigit() and len(code) == 5):
+        padded = f": write `HK.{code.zfill(5)}`" if code.isdigit() and len(code) < 5 else ""
+        return f"is not a Hong Kong code; stocks have 5 digits{padded}"
+    if _CODE.fullmatch(code) is None:
+        if _CODE.fullmatch(code.upper()):
+            return f"is in lower case; codes are compared exactly: write `{prefix}.{code.upper()}`"
+        return "has no usable code after the market; write e.g. `US.AAPL`"
     return None
 
 

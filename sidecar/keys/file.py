@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import orjson
-
-from sidecar.border import closest
+from sidecar.border import closest, shown
 from sidecar.errors import ConfigError
-from sidecar.keys.fields import shown
 from sidecar.keys.lock import exclusive
 from sidecar.keys.record import JsonObject, Problem, StoredKey, read_record
 

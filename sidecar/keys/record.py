@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -11,11 +12,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
-
-from sidecar.border import closest
+from sidecar.border import closest, shown
 from sidecar.intents.model import Side
 from sidecar.keys import fields
-from sidecar.keys.fields import shown
 from sidecar.policy.key import HoursWindow, Key, Scope
 
 LIMIT_FIELDS = frozenset(
@@ -42,8 +41,8 @@ class StoredKey:
     """A key with what proves it: `hash` and `ws_hash` are 32 bytes (SHA-256)."""
 
     key: Key
-    hash: bytes
-    ws_hash: bytes | None
+    hash: bytes = dataclasses.field(repr=False)
+    ws_hash: bytes | None = dataclasses.field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"key {self.record}" if self.record else "the file"
-        return f"{where}, field `{self.field}`: {self.text}" if self.field else f"{where}: {self.text}"
+        return f"{where}, field {shown(self.field)}: {self.text}" if self.field else f"{where}: {self.text}"
 
 
 class JsonObject(dict[str, Any]):

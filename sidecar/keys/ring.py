@@ -93,7 +93,7 @@ def standing(
     """Check 1: why the key may not be used now, from there, on this machine; None = it may. Called for every request.
 
     `now` is aware; `address` the client's IP as the socket says it (what is none is refused where allowed_ips is set);
-    `machine_id` the raw id of this machine or None; `absent` the code for no key (KEY_MISSING, KEY_UNKNOWN, KEY_REVOKED).
+    `machine_id` the raw id of this machine or None; `absent` the code for no key (KEY_MISSING, KEY_REVOKED, ...).
     SECURITY: the messages hold nothing of the record; whoever reads them has no valid key.
     """
     if key is None:

@@ -1,0 +1,281 @@
+"""The settings of a sidecar: frozen values with their defaults and bounds. Reads no file and no flag; `config` does."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic.dataclasses import dataclass
+from sidecar.border import cidr, shown
+
+_CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+_SIZE = re.compile(r"(\d{1,12}) ?(B|KiB|MiB|GiB)?")
+_UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+
+
+def is_off(value: object) -> bool:
+    """Whether a setting says `off`; YAML 1.1 reads the bare word as false."""
+    return value is False or (isinstance(value, str) and value.lower() == "off")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{shown(value)} is not text; write it in quotes")
+    return value
+
+
+def _path(value: object) -> Path:
+    if isinstance(value, Path):
+        return value.expanduser()
+    text = _text(value)
+    if text.startswith("-----BEGIN"):
+        raise ValueError("holds a private key itself; keep it in a file of its own and write that file's path")
+    return Path(text).expanduser()
+
+
+def _host(value: object) -> str:
+    text = _text(value)
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})", text):
+        raise ValueError(f"{shown(text)} is not a host name or an IP address; the port is a setting of its own")
+    return text
+
+
+def _bind(value: object) -> str:
+    text = _text(value)
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is not an IP address to listen on; write e.g. `127.0.0.1` or `0.0.0.0`"
+        ) from None
+
+
+def _size(value: object) -> int:
+    match = _SIZE.fullmatch(str(value)) if type(value) in (int, str) else None
+    if match is None:
+        raise ValueError(f"{shown(value)} is not a size; write bytes, or e.g. `512 KiB`, `64 MiB`, `2 GiB`")
+    size = int(match.group(1)) * _UNITS[match.group(2)]
+    if not 1024 <= size <= 1024**4:
+        raise ValueError(f"{shown(value)} is not between 1 KiB and 1024 GiB")
+    return size
+
+
+def _clock(value: object) -> time:
+    if isinstance(value, time):
+        return value
+    # A YAML that reads 09:30 without quotes as a number in base 60 gives 570.
+    match = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'{shown(value)} is not a time of day; write it in quotes, e.g. "00:00" or "17:30"')
+    return time(int(match.group(1)), int(match.group(2)))
+
+
+def _zone(value: object) -> ZoneInfo:
+    if isinstance(value, ZoneInfo):
+        return value
+    text = _text(value)
+    try:
+        return ZoneInfo(text)
+    except (OSError, ValueError, KeyError):  # a folder, a path, a name that is none
+        raise ValueError(f"unknown time zone {shown(text)}; write an IANA name such as `Asia/Hong_Kong`") from None
+
+
+def _zone_name(value: object) -> str:
+    return str(_zone(value))
+
+
+def _key_id(value: object) -> str:
+    text = _text(value)
+    if text.startswith("fc_"):
+        raise ValueError("holds a plaintext key; write the key's id, and take that key as leaked: make a new one")
+    return text
+
+
+def _list(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{shown(value)} is not a list; begin each listener with `-`, or write `off`")
+    return tuple(value)
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{shown(value)} is not a list; write e.g. [127.0.0.1, 10.0.0.0/24]")
+    if not value:
+        raise ValueError(
+            "the list is empty; remove the setting or list addresses, `off` as the port closes the listener"
+        )
+    return tuple(dict.fromkeys(cidr(_text(one)) for one in value))
+
+
+def _paths_by_key(value: object) -> tuple[tuple[str, Path], ...]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{shown(value)} is not a mapping; write key ids and paths, e.g. {{bot: /path/to/bot.pem}}")
+    return tuple((_key_id(name), _path(path)) for name, path in value.items())
+
+
+FilePath = Annotated[Path, PlainValidator(_path)]
+Size = Annotated[int, PlainValidator(_size)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=31_536_000, allow_inf_nan=False)]
+Seconds0 = Annotated[float, Field(strict=True, ge=0, le=31_536_000, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+ListenPort = Annotated[int, Field(strict=True, ge=0, le=65535)]
+"""0 takes any free port, which tests want."""
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Upstream:
+    """OpenD, and how its connections are used."""
+
+    host: Annotated[str, PlainValidator(_host)] = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 11111
+    rsa_key: FilePath | None = None
+    max_connections: Annotated[int, Field(strict=True, ge=8, le=128)] = 100
+    connect_timeout: Seconds = 5.0
+    request_timeout: Seconds = 20.0
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Keys:
+    """Where keys.json is, and what holds when it is not readable or a record names no zone."""
+
+    file: FilePath = Path("~/.config/futu/keys.json").expanduser()
+    stale_keys_max: Seconds0 = 600.0
+    timezone: Annotated[str, PlainValidator(_zone_name)] | None = None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Audit:
+    """The audit log. `file` None means audit.jsonl in the state directory (`Settings.audit_file`)."""
+
+    file: FilePath | None = None
+    min_free: Size = 64 * 1024**2
+    reads: Flag = False
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class TcpListener:
+    """One address at which the official SDKs' raw TCP is spoken. `key` is a key id that holds for whoever connects."""
+
+    bind: Annotated[str, PlainValidator(_bind)] = "127.0.0.1"
+    port: ListenPort = 11110
+    key: Annotated[str, PlainValidator(_key_id)] | None = None
+    rsa_key: FilePath | None = None
+    rsa_keys: Annotated[tuple[tuple[str, Path], ...], PlainValidator(_paths_by_key)] = ()
+    """(key id, path of its RSA private key) pairs; `{id: path}` in the file."""
+    allowed_ips: Annotated[tuple[str, ...], PlainValidator(_networks)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rsa_keys and (self.key is not None or self.rsa_key is not None):
+            other = "key" if self.key is not None else "rsa_key"
+            raise ValueError(f"`rsa_keys` tells keys apart, `{other}` does not; use two listeners")
+        if self.key is not None and self.allowed_ips is None and not ipaddress.ip_address(self.bind).is_loopback:
+            # SECURITY: with a bound key the address is the whole secret.
+            raise ValueError(
+                f"`{self.bind}` gives key `{self.key}` to whoever connects; add `allowed_ips`, or bind to 127.0.0.1"
+            )
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class AdminListener:
+    """The operator's own address: health, metrics, revision. It asks for no key: keep it on a private network."""
+
+    bind: Annotated[str, PlainValidator(_bind)] = "127.0.0.1"
+    port: ListenPort = 11180
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Listeners:
+    """Every open door; closed ones (`off`) are not in here."""
+
+    tcp: Annotated[tuple[TcpListener, ...], BeforeValidator(_list)] = (TcpListener(),)
+    admin: AdminListener | None = AdminListener()
+
+    def __post_init__(self) -> None:
+        doors: list[TcpListener | AdminListener] = [*self.tcp, *([self.admin] if self.admin else [])]
+        taken = [(door.bind, door.port) for door in doors if door.port]
+        twice = next((one for one in taken if taken.count(one) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two listeners have the address {twice[0]}:{twice[1]}; give each its own port")
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Limits:
+    """What one client may cost. Sizes in bytes."""
+
+    request_body: Size = 4 * 1024**2
+    reply_body: Size = 64 * 1024**2
+    client_buffer: Size = 8 * 1024**2
+    max_clients: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 1100
+    handshake_timeout: Seconds = 10.0
+    frame_timeout: Seconds = 30.0
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Policy:
+    """What the rules are given besides the keys."""
+
+    facts_timeout: Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)] = 2.0
+    quote_max_age: Seconds = 3.0
+    instrument_max_age: Seconds = 86400.0
+    day_rolls_at: Annotated[time, PlainValidator(_clock)] = time(0, 0)
+    day_zone: Annotated[ZoneInfo, PlainValidator(_zone)] = ZoneInfo("UTC")
+    tag_orders: Flag = True
+    cancels_per_minute: Annotated[int, Field(strict=True, ge=10, le=100_000)] = 120
+    push_owner_wait: Seconds0 = 2.0
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Unlock:
+    """Who unlocks real trading."""
+
+    mode: Literal["owner"] = "owner"
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Log:
+    """The operator's log on stderr; the audit is apart from it."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    json: Flag = False
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Settings:
+    """Everything a sidecar is told. Times in seconds, sizes in bytes, paths with `~` resolved."""
+
+    upstream: Upstream = Upstream()
+    keys: Keys = Keys()
+    state_dir: FilePath = Path("~/.local/state/opend-sidecar").expanduser()
+    audit: Audit = Audit()
+    listeners: Listeners = Listeners()
+    limits: Limits = Limits()
+    policy: Policy = Policy()
+    quarantine: Seconds = 600.0
+    drain: Seconds0 = 20.0
+    unlock: Unlock = Unlock()
+    log: Log = Log()
+
+    @property
+    def audit_file(self) -> Path:
+        """The file the audit is written to."""
+        return self.audit.file or self.state_dir / "audit.jsonl"
+
+
+def surface(section: Any = Settings) -> dict[str, Any]:
+    """The names of all settings as a tree; the leaves are None. `listeners.tcp` is a list of one."""
+    sections: dict[str, Any] = {
+        "upstream": Upstream, "keys": Keys, "audit": Audit, "listeners": Listeners, "limits": Limits, "policy": Policy,
+        "unlock": Unlock, "log": Log, "tcp": TcpListener, "admin": AdminListener,
+    }  # fmt: skip
+    return {name: surface(sections[name]) if name in sections else None for name in section.__dataclass_fields__}
