@@ -127,7 +127,7 @@ class Instruments:
         return {code: instrument for code, instrument in found if instrument is not None}
 
     async def _future_currencies(self, codes: Iterable[Code]) -> dict[Code, str | None]:
-        """Quote currency per future (3218.quoteCurrency); empty where OpenD refuses or fails, which only futures feel."""
+        """Quote currency per future (3218.quoteCurrency); empty where OpenD fails, which only futures feel."""
         request = new("Qot_GetFutureInfo.Request")
         _name(request, codes)
         try:
