@@ -1,0 +1,87 @@
+"""The command group `audit`: checks an audit and says what is wrong with it and where. Writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sidecar.audit.chain import Head
+from sidecar.audit.files import rotated_files
+from sidecar.audit.verify import Report
+from sidecar.audit.verify import verify as verify_files
+from sidecar.errors import ConfigError
+from sidecar.ledger.sqlite import read_audit_head
+
+MOST_SHOWN = 50
+_WORTH_A_BAR = 20 * 1024 * 1024
+
+
+@click.group("audit")
+def audit() -> None:
+    """Look at the audit."""
+
+
+@audit.command("verify")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), help="Where the ledger is.")
+def verify(file: Path | None, state_dir: Path | None) -> None:
+    """Check every record of the audit FILE and of the rotated files beside it.
+
+    Finds records that were changed, removed, moved or added, and says where. With --state-dir the end of the audit is
+    compared with what the ledger knows, which also finds last records that were cut off. Exit code 1 if anything is
+    wrong.
+
+    Somebody who can rewrite both the audit and the ledger can forge them so that nothing is found: ship the audit to
+    another machine if you need to exclude that.
+    """
+    if file is None:
+        raise click.UsageError("which audit file? give its path, e.g. `opend-sidecar audit verify futu-audit.jsonl`")
+    file = file.expanduser().resolve()
+    try:
+        # The ledger first: the files may go on growing while they are read, and must only ever be ahead of it.
+        stored = read_audit_head(state_dir.expanduser()) if state_dir is not None else None
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    files = [*rotated_files(file), *([file] if file.exists() else [])]
+    if not files:
+        raise click.ClickException(f"there is no audit at `{file}`")
+    known = None if stored is None else Head(stored[0], stored[1])
+    report = _read(files, known, stored is not None and stored[2])
+    _say(report, files, known, state_dir)
+    if report.damage:
+        raise SystemExit(1)
+
+
+def _read(files: list[Path], known: Head | None, closed: bool) -> Report:
+    total = sum(path.stat().st_size for path in files)
+    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    try:
+        with Progress(*columns, console=console, transient=True, disable=total < _WORTH_A_BAR) as bar:
+            task = bar.add_task("reading", total=total)
+            return verify_files(files, known, closed, lambda size: bar.advance(task, size))
+    except (OSError, EOFError) as error:
+        raise click.ClickException(f"the audit cannot be read: {error}") from error
+
+
+def _say(report: Report, files: list[Path], known: Head | None, state_dir: Path | None) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    many = f"{len(files)} files" if len(files) > 1 else f"`{files[0].name}`"
+    last = "nothing" if report.last is None else f"seq {report.first} to {report.last.seq}"
+    console.print(f"{report.lines} records in {many}, {last}")
+    if report.first is not None and report.first > 1:
+        console.print(f"! seq 1 to {report.first - 1} are not here: older files were moved or deleted", markup=False)
+    if state_dir is None:
+        console.print("! without --state-dir, last records that were cut off are not noticed", markup=False)
+    elif known is None:
+        console.print(f"! `{state_dir}` holds no ledger: last records that were cut off are not noticed", markup=False)
+    for damage in report.damage[:MOST_SHOWN]:
+        seq = "" if damage.seq is None else f", seq {damage.seq}"
+        console.print(f"✗ {damage.path.name} line {damage.line}{seq}: {damage.what}", markup=False, style="red")
+    if len(report.damage) > MOST_SHOWN:
+        console.print(f"✗ and {len(report.damage) - MOST_SHOWN} more", style="red")
+    if not report.damage:
+        console.print("✓ the chain is whole", style="green")

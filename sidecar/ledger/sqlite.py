@@ -1,0 +1,301 @@
+"""The ledger's file: rows in SQLite, durable when `commit` returns. Counts nothing, and knows nothing of the audit
+but its head.
+
+Two connections: `commit` and the other writing calls belong to one thread, `find_*` and `load` to the event loop's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+from os import O_CREAT, O_RDWR, close, open
+from pathlib import Path
+from typing import Any
+
+from sidecar.errors import ConfigError, RecordError
+from sidecar.intents.model import OrderType, Side, TrdEnv
+from sidecar.ledger.reservation import DEFAULT_RETENTION_DAYS, Change, Reservation, Row, State
+
+FILE_NAME = "ledger.db"
+SCHEMA_VERSION = 1
+_DAY_US = 86_400 * 1_000_000
+
+# Ids are text because OpenD's are unsigned 64-bit and SQLite's integers signed; money is text because it is exact.
+_SCHEMA = """
+CREATE TABLE reservations (
+  decision_id TEXT PRIMARY KEY,
+  key_id TEXT NOT NULL,
+  at_us INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  acc_id TEXT NOT NULL,
+  env INTEGER NOT NULL,
+  market TEXT NOT NULL,
+  symbol TEXT NOT NULL,
+  side TEXT,
+  order_type INTEGER NOT NULL,
+  qty TEXT NOT NULL,
+  price TEXT,
+  value TEXT,
+  currency TEXT,
+  remark TEXT NOT NULL,
+  conn TEXT NOT NULL,
+  named_id TEXT NOT NULL,
+  named_id_ex TEXT NOT NULL,
+  state TEXT NOT NULL,
+  order_id TEXT NOT NULL,
+  order_id_ex TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX by_time ON reservations (at_us);
+CREATE INDEX by_order ON reservations (acc_id, order_id) WHERE order_id <> '0';
+CREATE INDEX by_order_ex ON reservations (acc_id, order_id_ex) WHERE order_id_ex <> '';
+CREATE INDEX unsettled ON reservations (at_us) WHERE state IN ('reserved', 'forwarded');
+CREATE TABLE audit_head (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  seq INTEGER NOT NULL,
+  hash TEXT NOT NULL,
+  closed INTEGER NOT NULL
+);
+"""
+_COLUMNS = (
+    "decision_id, key_id, at_us, kind, acc_id, env, market, symbol, side, order_type, qty, price, value, currency, "
+    "remark, conn, named_id, named_id_ex, state, order_id, order_id_ex"
+)
+_SAVE = f"INSERT OR REPLACE INTO reservations ({_COLUMNS}) VALUES ({', '.join('?' * 21)})"  # noqa: S608 constants only
+_DROP = "DELETE FROM reservations WHERE decision_id = ?"
+_SAVE_HEAD = "INSERT OR REPLACE INTO audit_head (one, seq, hash, closed) VALUES (1, ?, ?, ?)"
+_SELECT = f"SELECT {_COLUMNS} FROM reservations"  # noqa: S608 constants only
+
+
+class SqliteStore:
+    """One ledger file.
+
+    `open` raises ConfigError if the file is damaged, from a newer version or cannot be written; `commit` raises
+    RecordError (`ledger_unavailable`) and has then written nothing; what it was given can be given again.
+    """
+
+    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+        self.path = path
+        self._writer: sqlite3.Connection | None = writer
+        self._reader = reader
+        self._inode = path.stat().st_ino
+
+    @classmethod
+    def open(cls, state_dir: Path) -> SqliteStore:
+        path = state_dir / FILE_NAME
+        try:
+            close(open(path, O_RDWR | O_CREAT, 0o600))
+        except OSError as error:
+            raise ConfigError(f"ledger `{path}` cannot be written: {error.strerror}") from error
+        try:
+            writer = _connect(path)
+            _prepare(writer, path)
+            reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            reader.execute("PRAGMA busy_timeout = 1000")
+        except sqlite3.Error as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise ConfigError(f"ledger `{path}` cannot be opened: {error}") from error
+            raise ConfigError(_damaged(path, str(error))) from error
+        return cls(path, writer, reader)
+
+    # The event loop's side
+
+    def load(self, days: int) -> list[Row]:
+        recent = "at_us >= (SELECT MAX(at_us) FROM reservations) - ?"
+        sql = f"{_SELECT} WHERE state IN ('reserved', 'forwarded') OR {recent} ORDER BY at_us"
+        return self._read(sql, (days * _DAY_US,))
+
+    def find_decision(self, decision_id: str) -> Row | None:
+        rows = self._read(f"{_SELECT} WHERE decision_id = ?", (decision_id,))
+        return rows[0] if rows else None
+
+    def find_order(self, acc_id: int, order_id: int, order_id_ex: str) -> list[Row]:
+        rows: dict[str, Row] = {}
+        if order_id:
+            sql = f"{_SELECT} WHERE acc_id = ? AND order_id = ? AND order_id <> '0'"
+            rows.update((row.reservation.decision_id, row) for row in self._read(sql, (str(acc_id), str(order_id))))
+        if order_id_ex:
+            sql = f"{_SELECT} WHERE acc_id = ? AND order_id_ex = ? AND order_id_ex <> ''"
+            rows.update((row.reservation.decision_id, row) for row in self._read(sql, (str(acc_id), order_id_ex)))
+        return sorted(rows.values(), key=lambda row: row.reservation.at)
+
+    def audit_head(self) -> tuple[int, str, bool] | None:
+        """Sequence and hash of the last audit record known to be on disk, and whether the audit was closed in order
+        after it."""
+        try:
+            return _head(self._reader)
+        except sqlite3.Error as error:
+            raise RecordError("ledger_unavailable", f"the ledger cannot be read: {error}") from error
+
+    # The writer thread's side
+
+    def commit(self, changes: Iterable[Change], head: tuple[int, str] | None = None, closed: bool = False) -> None:
+        """Write all of it in one transaction, on disk before this returns."""
+        try:
+            if self._writer is None:
+                self._writer = _connect(self.path)
+            writer = self._writer
+            writer.execute("BEGIN IMMEDIATE")
+            saved = [_values(change) for change in changes if isinstance(change, Row)]
+            dropped = [(change.decision_id,) for change in changes if not isinstance(change, Row)]
+            if saved:
+                writer.executemany(_SAVE, saved)
+            if dropped:
+                writer.executemany(_DROP, dropped)
+            if head is not None:
+                writer.execute(_SAVE_HEAD, (*head, int(closed)))
+            writer.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self._abandon()
+            raise RecordError("ledger_unavailable", f"the ledger cannot be written: {error}") from error
+
+    def check(self) -> None:
+        """Raises RecordError if the file at the ledger's path is no longer the one that is written to."""
+        try:
+            if self.path.stat().st_ino == self._inode:
+                return
+        except OSError:
+            pass
+        raise RecordError(
+            "ledger_unavailable", f"the ledger `{self.path}` was removed or replaced; restart the sidecar"
+        )
+
+    def forget_before(self, now: float | None = None, days: int = DEFAULT_RETENTION_DAYS) -> None:
+        """Delete rows older than `days` days before `now`. Raises RecordError."""
+        edge = (time.time() if now is None else now) * 1_000_000 - days * _DAY_US
+        try:
+            if self._writer is not None:
+                self._writer.execute("DELETE FROM reservations WHERE at_us < ?", (int(edge),))
+        except sqlite3.Error as error:
+            self._abandon()
+            raise RecordError("ledger_unavailable", f"the ledger cannot be written: {error}") from error
+
+    def close(self) -> None:
+        self._abandon()
+        self._reader.close()
+
+    def _abandon(self) -> None:
+        """Close the writing connection, undoing what is open on it; the next commit opens another."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                writer.close()
+
+    def _read(self, sql: str, values: tuple[object, ...]) -> list[Row]:
+        try:
+            return [_row(found) for found in self._reader.execute(sql, values)]
+        except sqlite3.Error as error:
+            raise RecordError("ledger_unavailable", f"the ledger cannot be read: {error}") from error
+
+
+def read_audit_head(state_dir: Path) -> tuple[int, str, bool] | None:
+    """What the ledger of that directory knows of the audit, read without touching anything; None if it has no ledger
+    or no head.
+
+    Raises ConfigError if the ledger cannot be read.
+    """
+    path = state_dir / FILE_NAME
+    if not path.exists():
+        return None
+    try:
+        reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            return _head(reader)
+        finally:
+            reader.close()
+    except sqlite3.Error as error:
+        raise ConfigError(f"ledger `{path}` cannot be read: {error}") from error
+
+
+def _head(connection: sqlite3.Connection) -> tuple[int, str, bool] | None:
+    found = connection.execute("SELECT seq, hash, closed FROM audit_head WHERE one = 1").fetchone()
+    return None if found is None else (found[0], found[1], bool(found[2]))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # mode=rw: a ledger that has vanished must be an error here, not a new empty one that has forgotten every limit.
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA busy_timeout = 1000")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise sqlite3.OperationalError("its file system does not support write-ahead logging; use a local disk")
+    connection.execute("PRAGMA synchronous = FULL")
+    if sys.platform == "darwin":
+        connection.execute("PRAGMA fullfsync = 1")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"ledger `{path}` was written by a newer version (schema {version}, known is {SCHEMA_VERSION})"
+        )
+    problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if problem != "ok":
+        raise ConfigError(_damaged(path, problem))
+    if version == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+
+def _damaged(path: Path, problem: str) -> str:
+    return (
+        f"ledger `{path}` is damaged ({problem}); restore it from a backup, or move it aside: "
+        "limits then count from zero and orders placed before belong to no key"
+    )
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    made = row.reservation
+    return (
+        made.decision_id,
+        made.key_id,
+        round(made.at * 1_000_000),
+        made.kind,
+        str(made.acc_id),
+        int(made.env),
+        made.market,
+        made.symbol,
+        None if made.side is None else made.side.value,
+        int(made.order_type),
+        str(made.qty),
+        None if made.price is None else str(made.price),
+        None if made.value is None else str(made.value),
+        made.currency,
+        made.remark,
+        made.conn,
+        str(made.order_id),
+        made.order_id_ex,
+        row.state.value,
+        str(row.order_id),
+        row.order_id_ex,
+    )
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    reservation = Reservation(
+        decision_id=found[0],
+        key_id=found[1],
+        at=found[2] / 1_000_000,
+        kind=found[3],
+        acc_id=int(found[4]),
+        env=TrdEnv(found[5]),
+        market=found[6],
+        symbol=found[7],
+        side=None if found[8] is None else Side(found[8]),
+        order_type=OrderType(found[9]),
+        qty=Decimal(found[10]),
+        price=None if found[11] is None else Decimal(found[11]),
+        value=None if found[12] is None else Decimal(found[12]),
+        currency=found[13],
+        remark=found[14],
+        conn=found[15],
+        order_id=int(found[16]),
+        order_id_ex=found[17],
+    )
+    return Row(reservation, State(found[18]), int(found[19]), found[20])
