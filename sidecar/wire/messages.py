@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from google.protobuf.message import Message
+
 from sidecar.errors import ConfigError
 
 

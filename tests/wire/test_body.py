@@ -295,6 +295,10 @@ def test_a_number_that_is_none_is_refused(strict: bool, literal: bytes) -> None:
     assert refusal(b'{"c2s":{"qty":' + literal + b"}}", strict=strict).code == "malformed_request"
 
 
+def test_a_number_that_is_none_is_refused_even_where_it_would_be_dropped() -> None:
+    assert str(refusal(b'{"extra":NaN}', strict=False)) == "`NaN` is not a JSON number"
+
+
 @strict_or_not
 @pytest.mark.parametrize(
     "raw",
@@ -352,7 +356,7 @@ def test_a_list_must_be_a_list() -> None:
 
 
 def test_what_a_client_wrote_comes_back_short_and_printable() -> None:
-    name = "x\n\x1b[31m\ud800" + "y" * 500
+    name = "x\n\x1b[31m" + "y" * 500
     caught = refusal(json.dumps({name: 1}).encode())
     assert caught.code == "unknown_field"
     assert str(caught).isprintable()
@@ -377,6 +381,84 @@ def test_any_json_is_a_message_or_a_body_error(strict: bool, tree: dict[str, Any
     except BodyError as error:
         assert error.code in ("malformed_request", "unknown_field")
         assert str(error).isprintable()
+
+
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1,
+        2**70,
+        1.5,
+        1e308,
+        "",
+        "x",
+        "1",
+        "1.0",
+        " 1",
+        "0x1",
+        "9" * 400,
+        "NaN",
+        "a===",
+        "\ud800",
+        "\0",
+        [],
+        {},
+    ]
+)
+
+
+def odd_messages(descriptor: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """Trees with a message's own field names and lists, but with any value anywhere."""
+    fields: dict[str, st.SearchStrategy[Any]] = {}
+    for field in descriptor.fields:
+        right = ODD if field.message_type is None else odd_messages(field.message_type) | ODD
+        fields[field.name] = st.lists(right, max_size=2) | ODD if body._is_repeated(field) else right
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+REQUESTS = sorted(row.request for row in CATALOG.values() if row.request)
+
+
+@strict_or_not
+@given(data=st.data())
+def test_any_values_in_any_request_are_a_message_or_a_body_error(strict: bool, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(REQUESTS))
+    tree = data.draw(odd_messages(message_class(name).DESCRIPTOR))
+    try:
+        message = body.parse(name, JSON, json.dumps(tree).encode(), strict=strict)
+    except BodyError as error:
+        assert error.code == "malformed_request"
+        assert str(error).isprintable()
+    else:
+        assert not strict or body.serialise(message, PROTOBUF) is not None
+
+
+@strict_or_not
+def test_half_a_character_is_refused_wherever_it_stands(strict: bool) -> None:
+    for raw in (
+        document(code="\ud800"),
+        document(remark="a\udfffb"),
+        b'{"c2s":{"status":"\\ud800"}}',
+        b'{"c2s":{"sections":["\\udc00"]}}',
+        b'{"\\ud800":1}',
+    ):
+        caught = refusal(raw, strict=strict, name="Qot_GetEventContractEventList.Request")
+        assert str(caught) == "the body is not valid UTF-8"
+
+
+def test_a_whole_character_in_escapes_is_accepted() -> None:
+    judged: Any = body.parse(PLACE, JSON, document(remark="騰訊🙂"), strict=True)
+    assert judged.c2s.remark == "騰訊🙂"
+
+
+def test_whatever_the_json_reader_trips_over_is_a_malformed_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trip(*_: object, **__: object) -> None:
+        raise SystemError("from inside an extension module")
+
+    monkeypatch.setattr("google.protobuf.json_format.ParseDict", trip)
+    assert refusal(document()).code == "malformed_request"
 
 
 @given(changes=st.dictionaries(st.sampled_from(["qty", "price", "code", "trdSide", "remark"]), values, max_size=3))

@@ -148,6 +148,25 @@ def test_a_body_of_another_rsa_key_never_gives_the_plaintext(pem: bytes) -> None
             assert str(error) == "the body is not encrypted with this RSA key"
 
 
+def test_every_block_is_tried_whichever_fails() -> None:
+    tried: list[bytes] = []
+
+    class Private:
+        def decrypt(self, block: bytes, _scheme: object) -> bytes:
+            tried.append(block[:1])
+            if block[:1] != b"g":
+                raise ValueError
+            return b"plain"
+
+    key = RsaKey(Private(), None)  # type: ignore[arg-type]  # a stand-in that counts
+    for order in (b"bgg", b"gbg", b"ggb", b"bbb"):
+        tried.clear()
+        with pytest.raises(WireError, match="not encrypted with this RSA key"):
+            key.decrypt(b"".join(bytes((first,)) * 128 for first in order))
+        assert b"".join(tried) == order
+    assert key.decrypt(b"g" * 256) == b"plainplain"
+
+
 @pytest.mark.parametrize("length", [0, 1, 127, 129, (RSA_MAX_BLOCKS + 1) * 128])
 def test_an_rsa_body_of_impossible_length_is_refused_before_any_arithmetic(pem: bytes, length: int) -> None:
     with pytest.raises(WireError, match=f"this one has {length} bytes"):

@@ -46,6 +46,17 @@ def test_any_text_arrives_whole_or_cut_between_characters(text: str, code: int) 
         assert size <= replies.MAX_TEXT_BYTES
 
 
+@pytest.mark.parametrize("character", ["é", "漢", "🙂"])
+@pytest.mark.parametrize("before", [1020, 1021, 1022, 1023, 1024])
+def test_a_long_text_is_cut_before_the_character_that_no_longer_fits(character: str, before: int) -> None:
+    room = (replies.MAX_TEXT_BYTES - before) // len(character.encode())
+    expected = "a" * before + character * room
+    for fmt in (PROTOBUF, JSON):
+        raw = replies.refusal(fmt, "a" * before + character * 9)
+        reply: Any = body.parse("Trd_PlaceOrder.Response", fmt, raw, strict=True)
+        assert reply.retMsg == expected
+
+
 def test_text_with_half_a_character_still_becomes_a_reply() -> None:
     for fmt in (PROTOBUF, JSON):
         reply: Any = body.parse("Notify.Response", fmt, replies.refusal(fmt, "a\ud800b"), strict=True)
