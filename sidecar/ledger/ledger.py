@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from itertools import islice
 
+import structlog
+
+from sidecar.errors import RecordError
 from sidecar.ledger import clock
 from sidecar.ledger.reservation import Change, Dropped, Reservation, Row, State, Store
 from sidecar.policy.usage import OrderOwner, Usage
@@ -70,7 +73,8 @@ class Ledger:
     """Counts reservations per key and maps orders to keys.
 
     `day_start` gives the start of the day that a moment belongs to, both in unix seconds. `elapsed` is a clock that
-    never goes back; `now` the unix time at which the ledger is opened. Raises RecordError if the store cannot be read.
+    never goes back; `now` the unix time at which the ledger is opened. Opening raises RecordError if the store cannot be read,
+    nothing later does.
 
     INVARIANT: every change is in memory before the call returns; `take` hands what is to be written to the recorder.
     """
@@ -86,6 +90,7 @@ class Ledger:
         self._store = store
         self._day_start = day_start
         self._elapsed = elapsed
+        self._log = structlog.get_logger("sidecar.ledger")
         self._keys: dict[str, _KeyUse] = {}
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._unsettled: dict[int, dict[str, _Entry]] = {}
@@ -238,6 +243,11 @@ class Ledger:
             return NOBODY
         entry = by_ex or by_id
         return None if entry is None else OrderOwner(entry.reservation.key_id)
+
+    def decision_of(self, acc_id: int, order_id: int, order_id_ex: str) -> str | None:
+        """The decision that placed the order, None for an order the ledger does not know."""
+        placed = self._placed(self._of_order(acc_id, order_id, order_id_ex))
+        return None if placed is None else placed.reservation.decision_id
 
     def decision_of(self, acc_id: int, order_id: int, order_id_ex: str) -> str | None:
         """The decision under which the order was placed, None for an order the ledger does not know."""
@@ -414,10 +424,17 @@ class Ledger:
     def _find(self, decision_id: str) -> _Entry | None:
         entry = self._entries.get(decision_id)
         if entry is None:
-            row = self._store.find_decision(decision_id)
-            if row is not None:
+            for row in self._look_up(lambda: [self._store.find_decision(decision_id)]):
                 entry = self._recall(row)
         return entry
+
+    def _look_up(self, question: Callable[[], Sequence[Row | None]]) -> list[Row]:
+        """Ask the store. A store that cannot be read knows nothing: a cancel must not fail for it, and orders do anyway."""
+        try:
+            return [row for row in question() if row is not None]
+        except RecordError as error:
+            self._log.error("an older order cannot be looked up", error=str(error))
+            return []
 
     def _recall(self, row: Row) -> _Entry:
         """An old row comes back to memory; it counts nowhere, because its value already does or its day is over."""
@@ -459,7 +476,7 @@ class Ledger:
             if self._placed(entries) is not None:
                 return entries
         if keys:
-            for row in self._store.find_order(acc_id, order_id, order_id_ex):
+            for row in self._look_up(lambda: self._store.find_order(acc_id, order_id, order_id_ex)):
                 if row.reservation.decision_id not in self._entries:
                     self._recall(row)
         return next((self._orders[key] for key in keys if key in self._orders), [])

@@ -174,8 +174,9 @@ class SqliteStore:
             raise RecordError("ledger_unavailable", f"the ledger cannot be written: {error}") from error
 
     def close(self) -> None:
-        self._abandon()
+        # The writer last: only it can fold the write-ahead log back into the file.
         self._reader.close()
+        self._abandon()
 
     def _abandon(self) -> None:
         """Close the writing connection, undoing what is open on it; the next commit opens another."""
