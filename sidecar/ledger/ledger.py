@@ -73,8 +73,8 @@ class Ledger:
     """Counts reservations per key and maps orders to keys.
 
     `day_start` gives the start of the day that a moment belongs to, both in unix seconds. `elapsed` is a clock that
-    never goes back; `now` the unix time at which the ledger is opened. Opening raises RecordError if the store cannot be read,
-    nothing later does.
+    never goes back; `now` the unix time at which the ledger is opened. Opening raises RecordError if the store cannot
+    be read, nothing later does.
 
     INVARIANT: every change is in memory before the call returns; `take` hands what is to be written to the recorder.
     """
@@ -243,11 +243,6 @@ class Ledger:
             return NOBODY
         entry = by_ex or by_id
         return None if entry is None else OrderOwner(entry.reservation.key_id)
-
-    def decision_of(self, acc_id: int, order_id: int, order_id_ex: str) -> str | None:
-        """The decision that placed the order, None for an order the ledger does not know."""
-        placed = self._placed(self._of_order(acc_id, order_id, order_id_ex))
-        return None if placed is None else placed.reservation.decision_id
 
     def decision_of(self, acc_id: int, order_id: int, order_id_ex: str) -> str | None:
         """The decision under which the order was placed, None for an order the ledger does not know."""
@@ -429,7 +424,8 @@ class Ledger:
         return entry
 
     def _look_up(self, question: Callable[[], Sequence[Row | None]]) -> list[Row]:
-        """Ask the store. A store that cannot be read knows nothing: a cancel must not fail for it, and orders do anyway."""
+        """Ask the store. A store that cannot be read knows nothing: a cancel must not fail for it, and orders do
+        anyway."""
         try:
             return [row for row in question() if row is not None]
         except RecordError as error:
