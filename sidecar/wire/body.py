@@ -16,6 +16,9 @@ from sidecar.errors import BodyError
 from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import message_class
 
+MAX_JUDGED_JSON = 64 * 1024
+"""Bytes of a JSON body that is judged. SECURITY: reading JSON costs 0.3 s a megabyte, during which nothing else moves."""
+
 _QUOTED = 60
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
@@ -25,7 +28,7 @@ def parse(message_name: str, fmt: int, raw: bytes, *, strict: bool) -> Message:
 
     `strict` is for what is judged on its contents: it also refuses a message that lacks a required field, and fields
     outside the message's definition (they would reach OpenD unread). Numbers are not judged: a double may be NaN.
-    Raises BodyError `malformed_request` or `unknown_field`.
+    Raises BodyError `malformed_request`, `unknown_field`, or `body_too_large` for strict JSON over `MAX_JUDGED_JSON`.
 
     INVARIANT: what is forwarded is `serialise` of the message returned, never `raw`: two readers of one text (fields
     given twice, two spellings of a name, numbers as strings) may see two different orders.
@@ -126,6 +129,9 @@ def _first_unknown(message: Message, path: str) -> tuple[str, int] | None:
 
 def _from_json(message_name: str, raw: bytes, strict: bool) -> Message:
     cls = message_class(message_name)
+    if strict and len(raw) > MAX_JUDGED_JSON:
+        said = f"the JSON body is {len(raw)} bytes long, the limit is {MAX_JUDGED_JSON}; protobuf has a higher one"
+        raise BodyError("body_too_large", said)
     try:
         tree = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
         if b"\\u" in raw:

@@ -302,7 +302,7 @@ def test_a_number_that_is_none_is_refused_even_where_it_would_be_dropped() -> No
 @strict_or_not
 @pytest.mark.parametrize(
     "raw",
-    [b"[" * 100_000, b'{"c2s":' * 100_000, b'{"c2s":{"header":' + b'{"a":' * 900 + b"1" + b"}" * 902],
+    [b"[" * 50_000, b'{"c2s":' * 9_000, b'{"c2s":{"header":' + b'{"a":' * 900 + b"1" + b"}" * 902],
     ids=["lists", "objects", "unknown objects"],
 )
 def test_a_depth_bomb_is_refused_quickly(strict: bool, raw: bytes) -> None:
@@ -348,6 +348,16 @@ def test_json_that_is_not_the_message_is_malformed_and_nothing_else(strict: bool
     caught = refusal(raw, strict=strict)
     assert caught.code == "malformed_request"
     assert len(str(caught)) < 300
+
+
+def test_a_judged_json_body_has_a_limit_and_says_how_long_it_is() -> None:
+    at_limit = document(remark="x" * (body.MAX_JUDGED_JSON - len(document(remark=""))))
+    assert len(at_limit) == body.MAX_JUDGED_JSON
+    assert body.parse(PLACE, JSON, at_limit, strict=True)
+    caught = refusal(at_limit + b" ")
+    assert caught.code == "body_too_large"
+    assert "65537 bytes long, the limit is 65536" in str(caught)
+    assert body.parse(PLACE, JSON, at_limit + b" ", strict=False)
 
 
 def test_a_list_must_be_a_list() -> None:
