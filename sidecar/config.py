@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
+
 from sidecar.border import closest, shown
 from sidecar.errors import ConfigError
 from sidecar.settings import (
@@ -51,7 +52,7 @@ _FLAGS = {
     "audit_log": "audit.file",
     "admin_port": "listeners.admin.port",
 }
-"""Flags of `run` that are one setting each; `upstream`, `bind` and `tcp_port` are more than one and are applied below."""
+"""Flags of `run` that are one setting each; `upstream`, `bind` and `tcp_port` mean more and are applied below."""
 _SETTINGS = TypeAdapter(Settings)
 
 
@@ -59,7 +60,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, object]) -> Setting
     """The settings of a YAML file (`path` None: the defaults), with `overrides` put over them.
 
     `overrides` are flags by their parameter names (`upstream` "HOST:PORT", `keys_file`, `state_dir`, `audit_log`,
-    `bind`, `tcp_port`, `admin_port`) or settings by their dotted names (`policy.facts_timeout`); None is a flag not given.
+    `bind`, `tcp_port`, `admin_port`) or settings by their dotted names (`policy.facts_timeout`); None = not given.
     Raises ConfigError that names every problem, one a line, each with the setting, its value and what to do.
     """
     tree = {} if path is None else _without_nulls(_read(path))

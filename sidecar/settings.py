@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic.dataclasses import dataclass
+
 from sidecar.border import cidr, shown
 
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)

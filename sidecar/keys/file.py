@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import orjson
+
 from sidecar.border import closest, shown
 from sidecar.errors import ConfigError
 from sidecar.keys.lock import exclusive

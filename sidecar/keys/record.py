@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
+
 from sidecar.border import closest, shown
 from sidecar.intents.model import Side
 from sidecar.keys import fields

@@ -1,0 +1,109 @@
+"""`check-config`: loads settings and keys as `run` would and says what is wrong or doubtful. Changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sidecar.config import Settings, load_settings, warnings_of
+from sidecar.errors import ConfigError
+from sidecar.keys.advice import advice
+from sidecar.keys.file import KeysFile, load
+from sidecar.keys.machine import default_zone, machine_id
+from sidecar.wire.encryption import RsaKey
+
+
+@click.command("check-config")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file.  [default: the defaults]")
+@click.option("--keys-file", type=click.Path(path_type=Path), help="keys.json, if another than the settings name.")
+def check_config(config: Path | None, keys_file: Path | None) -> None:
+    """Check settings and keys; exit code 1 when `run` would refuse them."""
+    report = _Report()
+    settings = report.settings(config, keys_file)
+    report.keys(settings, keys_file)
+    if report.failed:
+        sys.exit(1)
+
+
+class _Report:
+    """Prints as it goes, and remembers whether anything failed."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def settings(self, config: Path | None, keys_file: Path | None) -> Settings | None:
+        try:
+            settings = load_settings(config, {"keys_file": keys_file})
+        except ConfigError as error:
+            self._bad(str(error))
+            return None
+        self._good(f"settings `{config}`" if config is not None else "settings: none given, the defaults hold")
+        for text in warnings_of(settings):
+            self._doubt(text)
+        self._rsa_keys(settings)
+        return settings
+
+    def keys(self, settings: Settings | None, keys_file: Path | None) -> None:
+        """Keys are looked at even when the settings are broken, so that one run shows everything."""
+        known = settings or Settings()
+        file = known.keys.file if keys_file is None else keys_file.expanduser()
+        try:
+            loaded = load(file, default_zone(known.keys.timezone))
+        except ConfigError as error:
+            self._bad(str(error))
+            return
+        count = "1 key" if len(loaded.records) == 1 else f"{len(loaded.records)} keys"
+        self._good(f"keys file `{file}`: {count}, revision {loaded.revision[:12]}")
+        for text in loaded.warnings:
+            self._doubt(text)
+        if not loaded.records:
+            self._doubt("there is no key yet, so nobody can use the sidecar; make one with `gen-key`")
+        for record in loaded.records:
+            for text in advice(record, datetime.now(UTC)):
+                self._doubt(text)
+        self._bound_listeners(known, loaded)
+        self._machine(loaded)
+
+    def _rsa_keys(self, settings: Settings) -> None:
+        named = [("upstream.rsa_key", settings.upstream.rsa_key)]
+        for place, door in enumerate(settings.listeners.tcp):
+            named.append((f"listeners.tcp[{place}].rsa_key", door.rsa_key))
+            named += [(f"listeners.tcp[{place}].rsa_keys.{key_id}", path) for key_id, path in door.rsa_keys]
+        for setting, path in named:
+            if path is None:
+                continue
+            try:
+                RsaKey.load(path)
+            except ConfigError as error:
+                self._bad(f"setting `{setting}`: {error}")
+            else:
+                self._good(f"setting `{setting}`: `{path}`")
+
+    def _bound_listeners(self, settings: Settings, loaded: KeysFile) -> None:
+        known = {record.key.id for record in loaded.records}
+        for place, door in enumerate(settings.listeners.tcp):
+            for key_id in (*([door.key] if door.key is not None else []), *(one for one, _ in door.rsa_keys)):
+                if key_id not in known:
+                    advised = f"make it with `gen-key --id {key_id}`"
+                    self._bad(f"setting `listeners.tcp[{place}]`: there is no key `{key_id}`; {advised}")
+
+    def _machine(self, loaded: KeysFile) -> None:
+        if not any(record.key.allowed_machines for record in loaded.records):
+            return
+        try:
+            machine_id()
+        except ConfigError as error:
+            self._doubt(f"keys are bound to machines, but {error}")
+
+    def _good(self, text: str) -> None:
+        click.echo(f"✓ {text}")
+
+    def _doubt(self, text: str) -> None:
+        click.echo(f"! {text}")
+
+    def _bad(self, text: str) -> None:
+        self.failed = True
+        click.echo(f"✗ {text}", err=True)

@@ -1,0 +1,85 @@
+"""Keys as a table for people: what each may do, in few words. Shows no hash; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, time
+from decimal import Decimal
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sidecar.policy.key import HoursWindow, Key
+
+
+def table(keys: Iterable[Key], now: datetime) -> Table:
+    """One row a key. `now` is aware; expired keys say so."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("ID", "SCOPES", "LIMITS", "BOUND", "EXPIRES", "NOTE"):
+        made.add_column(column, overflow="fold")
+    for key in keys:
+        scopes = ",".join(sorted(scope.value for scope in key.scopes))
+        made.add_row(*map(_cell, (key.id, scopes, limits(key), bound(key), _expires(key, now), key.note or "")))
+    return made
+
+
+def limits(key: Key) -> str:
+    """The limits of a key in short: `rate=3/m,sell,ord=50k`; `-` when it has none."""
+    parts: list[str] = []
+    if key.max_orders_per_minute is not None:
+        parts.append(f"rate={key.max_orders_per_minute}/m")
+    if key.allowed_trd_sides is not None:
+        parts.append("+".join(sorted(side.value.lower() for side in key.allowed_trd_sides)))
+    if key.max_order_value is not None:
+        parts.append(f"ord={_short(key.max_order_value)}")
+    if key.max_daily_value is not None:
+        parts.append(f"day={_short(key.max_daily_value)}")
+    if key.allowed_markets is not None:
+        parts.append(f"mkt={'+'.join(sorted(key.allowed_markets))}")
+    if key.allowed_symbols is not None:
+        parts.append(f"sym={_few(key.allowed_symbols)}")
+    if key.allowed_acc_ids is not None:
+        parts.append(f"acc={_few(map(str, key.allowed_acc_ids))}")
+    if key.hours_window is not None:
+        parts.append(f"hours={'+'.join(map(_window, key.hours_window))} {key.zone}")
+    if key.allowed_ips is not None:
+        parts.append(f"ip={_few(key.allowed_ips)}")
+    return ",".join(parts) or "-"
+
+
+def bound(key: Key) -> str:
+    """`*` for any machine, `FROZEN`, or how many machines."""
+    if key.allowed_machines is None:
+        return "*"
+    return "FROZEN" if key.frozen else f"{len(key.allowed_machines)} machine(s)"
+
+
+def _expires(key: Key, now: datetime) -> str:
+    if key.expires_at is None:
+        return "never"
+    at = key.expires_at.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+    return f"{at} EXPIRED" if now >= key.expires_at else at
+
+
+def _short(amount: Decimal) -> str:
+    """`50k`, `2M`, or the whole number where shortening would round."""
+    for size, unit in ((Decimal(10**6), "M"), (Decimal(10**3), "k")):
+        if amount % size == 0:
+            return f"{amount / size:f}{unit}"
+    return f"{amount:f}"
+
+
+def _few(values: Iterable[str]) -> str:
+    listed = sorted(values)
+    return "+".join(listed) if len(listed) <= 3 else f"{len(listed)} listed"
+
+
+def _window(window: HoursWindow) -> str:
+    end = "24:00" if window.end == time(0) else f"{window.end:%H:%M}"
+    return f"{window.start:%H:%M}-{end}"
+
+
+def _cell(text: str) -> Text:
+    # SECURITY: a note is free text; escape sequences in it must not reach the terminal.
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
