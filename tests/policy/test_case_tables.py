@@ -1,0 +1,70 @@
+"""Every line of tests/cases/*.yaml, through the decision and through its explaining variant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from case_tables import Row, rows
+from sidecar.policy.decide import decide, explain, needs, screen
+from sidecar.policy.usage import Need
+
+ROWS = list(rows())
+TABLE = pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
+
+
+def test_the_tables_are_there() -> None:
+    assert len(ROWS) >= 80
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+@TABLE
+def test_a_case_is_decided_as_its_table_says(row: Row) -> None:
+    refusal = decide(row.key, row.intent, row.facts, row.usage, row.now).refusal
+    assert (refusal.code.value if refusal else "allowed") == row.expect
+    if row.says:
+        assert refusal is not None, "only refusals say something"
+    for words in row.says:
+        assert refusal is not None
+        assert words in refusal.message
+
+
+@TABLE
+def test_explaining_comes_to_the_same_end_and_makes_every_check(row: Row) -> None:
+    decided = decide(row.key, row.intent, row.facts, row.usage, row.now)
+    explained = explain(row.key, row.intent, row.facts, row.usage, row.now)
+    assert explained.refusal == decided.refusal
+    assert explained.findings[: len(decided.findings)] == decided.findings
+    assert explained.worth == decided.worth
+    assert sum(finding.refusal is not None for finding in decided.findings) <= 1
+
+
+@TABLE
+def test_the_screen_refuses_nothing_the_decision_allows(row: Row) -> None:
+    decided = decide(row.key, row.intent, row.facts, row.usage, row.now).refusal
+    screened = screen(row.key, row.intent, row.facts, row.now).refusal
+    assert screened is None or screened == decided
+
+
+@TABLE
+def test_an_allowed_order_needs_no_fact_that_was_not_asked_for(row: Row) -> None:
+    wanted = needs(row.key, row.intent)
+    facts = replace(
+        row.facts,
+        instrument=row.facts.instrument if Need.INSTRUMENT in wanted else None,
+        quote=row.facts.quote if Need.QUOTE in wanted else None,
+    )
+    refusal = decide(row.key, row.intent, facts, row.usage, row.now).refusal
+    assert (refusal.code.value if refusal else "allowed") == row.expect
+
+
+@TABLE
+def test_a_refusal_reads_as_a_sentence_for_people(row: Row) -> None:
+    refusal = decide(row.key, row.intent, row.facts, row.usage, row.now).refusal
+    if refusal is None:
+        return
+    message = refusal.message
+    assert message and not message.endswith(".")
+    assert message[0].islower() or not message[0].isalpha() or message.startswith("OpenD ")
+    assert "rival-7" not in message, "a refusal tells nothing of another key"
+    assert "E+" not in message and "Decimal" not in message and "None" not in message
