@@ -17,7 +17,7 @@ from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import message_class
 
 MAX_JUDGED_JSON = 64 * 1024
-"""Bytes of a JSON body that is judged. SECURITY: reading JSON costs 0.3 s a megabyte, during which nothing else moves."""
+"""Bytes. SECURITY: reading JSON costs 0.3 s a megabyte, during which nothing else moves."""
 
 _QUOTED = 60
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
