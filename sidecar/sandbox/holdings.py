@@ -1,0 +1,383 @@
+"""Handlers that only read accounts: the list, funds, positions, orders, fills, fees, flows. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from sidecar.sandbox import clock
+from sidecar.sandbox.accounts import FUTURE_MARGIN, SHORT_MARGIN, ZERO, Account, Position, TrdMarket, convert
+from sidecar.sandbox.answers import Answer, Failure, Handler, response
+from sidecar.sandbox.instruments import HK, SH, SZ, TRADE_MARKET, US, Currency, Instrument, Kind
+from sidecar.sandbox.market import Market
+from sidecar.sandbox.orders import (
+    UNPRICED,
+    Order,
+    fill_fill_message,
+    fill_order_message,
+)  # fmt: skip
+from sidecar.sandbox.quote_messages import security
+from sidecar.sandbox.quotes import unknown
+from sidecar.sandbox.rules import exact, find_account, find_instrument
+from sidecar.sandbox.session import Session
+
+_MARGIN_RATIO_MAX = 100
+
+_PAPER_FILLS = Failure("Paper trading does not support deals")
+
+
+class HoldingsDesk:
+    """Handlers of 2001, 2101, 2102, 2111, 2201, 2211, 2221 to 2226."""
+
+    def __init__(self, market: Market, accounts: dict[int, Account], relaxed_paper: bool) -> None:
+        self._market = market
+        self._accounts = accounts
+        self._relaxed = relaxed_paper
+
+    def handlers(self) -> dict[int, Handler]:
+        return {
+            2001: self.account_list,
+            2101: self.funds,
+            2102: self.positions,
+            2111: self.max_quantities,
+            2201: self.orders,
+            2211: self.fills,
+            2221: self.order_history,
+            2222: self.fill_history,
+            2223: self.margin_ratios,
+            2225: self.fees,
+            2226: self.flows,
+        }
+
+    # --- accounts and funds ---
+
+    def account_list(self, session: Session, c2s: Any) -> Answer:
+        """2001: trdCategory filters; universal accounts only with needGeneralSecAccount (documented)."""
+        answer = response("Trd_GetAccList")
+        for account in self._accounts.values():
+            if c2s.trdCategory not in (0, account.category) or (account.universal and not c2s.needGeneralSecAccount):
+                continue
+            entry = answer.s2c.accList.add(trdEnv=int(account.real), accID=account.acc_id)
+            entry.trdMarketAuthList.extend(account.markets)
+            entry.accType = 2 if account.margin else 1
+            entry.accStatus = int(account.disabled)
+            if account.real:
+                entry.cardNum, entry.securityFirm, entry.accRole = account.card, account.firm, 1
+                if account.universal_card:
+                    entry.uniCardNum = account.universal_card
+            else:
+                entry.simAccType = account.sim_type
+        return answer
+
+    def funds(self, session: Session, c2s: Any) -> Answer:
+        """2101, in the currency asked for, else in the account's own."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        known = c2s.currency in Currency.__members__.values()
+        currency = Currency(c2s.currency) if known and account.real else account.home
+        answer = response("Trd_GetFunds")
+        answer.s2c.header.CopyFrom(c2s.header)
+        self._fill_funds(answer.s2c.funds, account, currency)
+        return answer
+
+    def _fill_funds(self, funds: Any, account: Account, currency: Currency) -> None:
+        cash, frozen = account.total_cash(currency), account.frozen(currency)
+        power = max(account.power(self._market, currency), ZERO)
+        long, short = (account.market_value(self._market, currency, side) for side in (True, False))
+        margin = account.margin_used(self._market, currency)
+        debt = sum((convert(-amount, held, currency) for held, amount in account.cash.items() if amount < 0), ZERO)
+        unrealized = sum(
+            (convert(self._profit(p), p.instrument.currency, currency) for p in account.positions.values()), ZERO
+        )
+        realized = sum((convert(p.realized, p.instrument.currency, currency) for p in account.positions.values()), ZERO)
+        for name, amount in (
+            ("power", power),
+            ("netCashPower", power),
+            ("maxPowerShort", power / SHORT_MARGIN if account.margin else ZERO),
+            ("totalAssets", cash + long + short),
+            ("securitiesAssets", cash + long + short),
+            ("cash", cash),
+            ("marketVal", long + short),
+            ("longMv", long),
+            ("shortMv", short),
+            ("frozenCash", frozen),
+            ("debtCash", debt),
+            ("avlWithdrawalCash", max(cash - frozen - margin, ZERO)),
+            ("maxWithdrawal", max(cash - frozen - margin, ZERO)),
+            ("availableFunds", power),
+            ("unrealizedPL", unrealized),
+            ("realizedPL", realized),
+            ("initialMargin", margin),
+            ("maintenanceMargin", margin * Decimal("0.8")),
+            ("marginCallMargin", margin * Decimal("0.9")),
+            ("fundAssets", ZERO),
+            ("bondAssets", ZERO),
+            ("pendingAsset", ZERO),
+        ):
+            setattr(funds, name, round(float(amount), 3))
+        funds.currency, funds.riskLevel, funds.riskStatus = int(currency), 0, 1
+        for held, amount in account.cash.items():
+            free = max(amount - account.frozen(held), ZERO)
+            funds.cashInfoList.add(
+                currency=int(held), cash=float(amount), availableBalance=float(free), netCashPower=float(free)
+            )
+        for market in account.markets:
+            value = sum(
+                (p.quantity * self._last(p) for p in account.positions.values() if _fits(market, p.instrument)), ZERO
+            )
+            funds.marketInfoList.add(trdMarket=int(market), assets=float(value))
+
+    def _last(self, position: Position) -> Decimal:
+        return self._market.quotes[position.instrument].last * position.instrument.multiplier
+
+    def _profit(self, position: Position) -> Decimal:
+        price = self._market.quotes[position.instrument].last
+        return position.quantity * (price - position.cost) * position.instrument.multiplier
+
+    def positions(self, session: Session, c2s: Any) -> Answer:
+        """2102. A position that was closed stays in the list with quantity 0 until the end of the day (inferred)."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        answer = response("Trd_GetPositionList")
+        answer.s2c.header.CopyFrom(c2s.header)
+        wanted = c2s.filterConditions
+        for position in account.positions.values():
+            instrument = position.instrument
+            if wanted.codeList and instrument.code not in wanted.codeList:
+                continue
+            if wanted.filterMarket and not _fits(wanted.filterMarket, instrument):
+                continue
+            value = abs(position.quantity) * position.cost * instrument.multiplier
+            ratio = float(self._profit(position) / value) if value else 0.0
+            if (c2s.HasField("filterPLRatioMin") and ratio < c2s.filterPLRatioMin) or (
+                c2s.HasField("filterPLRatioMax") and ratio > c2s.filterPLRatioMax
+            ):
+                continue
+            self._fill_position(answer.s2c.positionList.add(), account, position, ratio)
+        return answer
+
+    def _fill_position(self, message: Any, account: Account, position: Position, ratio: float) -> None:
+        instrument = position.instrument
+        last = self._market.quotes[instrument].last
+        message.positionID, message.positionSide = position.number, int(position.quantity < 0)
+        message.code, message.name = instrument.code, instrument.name
+        message.qty = float(abs(position.quantity)) if instrument.kind is not Kind.STOCK else float(position.quantity)
+        sellable = account.sellable(instrument) if position.quantity > 0 else abs(position.quantity)
+        message.canSellQty = float(sellable)
+        message.price, message.costPrice = float(last), float(position.cost)
+        message.dilutedCostPrice = message.averageCostPrice = float(position.cost)
+        message.val = float(position.quantity * last * instrument.multiplier)
+        message.plVal = message.unrealizedPL = round(float(self._profit(position)), 3)
+        message.plRatio = message.averagePlRatio = round(ratio, 6)
+        message.realizedPL = float(position.realized)
+        message.secMarket, message.currency = TRADE_MARKET[instrument.market], int(instrument.currency)
+        message.trdMarket = int(
+            next((market for market in account.markets if _fits(market, instrument)), account.markets[0])
+        )
+        message.td_buyQty, message.td_buyVal = float(position.bought), float(position.bought_value)
+        message.td_sellQty, message.td_sellVal = float(position.sold), float(position.sold_value)
+        message.td_trdVal = float(position.bought_value + position.sold_value)
+        message.td_plVal = float(position.realized)
+        message.accID = account.acc_id
+
+    def max_quantities(self, session: Session, c2s: Any) -> Answer:
+        """2111: what the buying power and the holdings allow now, in whole lots."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        instrument = find_instrument(self._market.listing, c2s.header.trdMarket, c2s.secMarket, c2s.code)
+        if isinstance(instrument, Failure):
+            return instrument
+        price = exact(c2s.price) if c2s.orderType not in UNPRICED else self._market.quotes[instrument].ask
+        if price is None or price <= 0:
+            return Failure("The price must be above 0")
+        changed = account.by_text_id.get(c2s.orderIDEx)
+        each = price * instrument.multiplier * (FUTURE_MARGIN if instrument.kind is Kind.FUTURE else 1)
+        power = max(account.power(self._market, instrument.currency, changed), ZERO)
+        step = instrument.quantity_step
+        buy = int(power / each) // step * step
+        held = account.held(instrument)
+        answer = response("Trd_GetMaxTrdQtys")
+        answer.s2c.header.CopyFrom(c2s.header)
+        most = answer.s2c.maxTrdQtys
+        most.maxCashBuy = most.maxCashAndMarginBuy = float(buy)
+        most.maxPositionSell = float(account.sellable(instrument, changed))
+        shortable = account.margin and (instrument.market == US or instrument.multiplier > 1)
+        most.maxSellShort = float(int(power / (each * (SHORT_MARGIN - 1))) // step * step) if shortable else 0.0
+        most.maxBuyBack = float(max(-held, ZERO))
+        most.longRequiredIM, most.shortRequiredIM = float(each), float(each * SHORT_MARGIN)
+        return answer
+
+    # --- orders and fills ---
+
+    def orders(self, session: Session, c2s: Any) -> Answer:
+        """2201: orders of today, working or not."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        answer = response("Trd_GetOrderList")
+        answer.s2c.header.CopyFrom(c2s.header)
+        chosen = list(account.orders.values())
+        only = c2s.filterConditions.orderIDExList
+        if only and not c2s.filterConditions.idList:
+            chosen = [account.by_text_id[text] for text in only if text in account.by_text_id]
+        for order in _matching(chosen, c2s.filterConditions, c2s.filterStatusList):
+            fill_order_message(answer.s2c.orderList.add(), order)
+        return answer
+
+    def order_history(self, session: Session, c2s: Any) -> Answer:
+        """2221: ended orders, those of today included."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        answer = response("Trd_GetHistoryOrderList")
+        answer.s2c.header.CopyFrom(c2s.header)
+        ended = [*account.history, *(order for order in account.orders.values() if not order.working)]
+        for order in _matching(ended, c2s.filterConditions, c2s.filterStatusList):
+            fill_order_message(answer.s2c.orderList.add(), order)
+        return answer
+
+    def fills(self, session: Session, c2s: Any) -> Answer:
+        """2211; not for paper accounts (documented)."""
+        return self._fills(c2s, "Trd_GetOrderFillList")
+
+    def fill_history(self, session: Session, c2s: Any) -> Answer:
+        """2222; not for paper accounts (documented)."""
+        return self._fills(c2s, "Trd_GetHistoryOrderFillList")
+
+    def _fills(self, c2s: Any, name: str) -> Answer:
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        if not account.real and not self._relaxed:
+            return _PAPER_FILLS
+        answer = response(name)
+        answer.s2c.header.CopyFrom(c2s.header)
+        for fill in account.fills:
+            if _chosen(fill.order, c2s.filterConditions, fill.time):
+                fill_fill_message(answer.s2c.orderFillList.add(), fill)
+        return answer
+
+    def fees(self, session: Session, c2s: Any) -> Answer:
+        """2225."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        answer = response("Trd_GetOrderFee")
+        answer.s2c.header.CopyFrom(c2s.header)
+        for text_id in c2s.orderIdExList:
+            order = account.by_text_id.get(text_id)
+            if order is None:
+                return Failure(f"Order {text_id} does not exist in account {account.acc_id}")
+            entry = answer.s2c.orderFeeList.add(orderIDEx=text_id, feeAmount=float(order.fees))
+            entry.feeList.add(title="Commission and platform fee", value=float(order.fees))
+        return answer
+
+    def flows(self, session: Session, c2s: Any) -> Answer:
+        """2226: cash movements of a clearing date, or of a range of creation dates. Real accounts only (inferred)."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        if not account.real and not self._relaxed:
+            return Failure("Paper trading does not support cash flows")
+        answer = response("Trd_FlowSummary")
+        answer.s2c.header.CopyFrom(c2s.header)
+        for number, (when, currency, amount, remark) in enumerate(account.flows):
+            day = clock.text(HK, when)[:10]
+            direction = 1 if amount >= 0 else 2
+            if c2s.clearingDate and day != c2s.clearingDate[:10]:
+                continue
+            if (c2s.startCreateDate and day < c2s.startCreateDate[:10]) or (
+                c2s.endCreateDate and day > c2s.endCreateDate[:10]
+            ):
+                continue
+            if c2s.cashFlowDirection not in (0, direction):
+                continue
+            answer.s2c.flowSummaryInfoList.add(
+                clearingDate=day,
+                settlementDate=day,
+                currency=int(currency),
+                cashFlowType="Others" if remark != "deposit" else "Deposit",
+                cashFlowDirection=direction,
+                cashFlowAmount=float(amount),
+                cashFlowRemark=remark,
+                cashFlowID=60_000_001 + number,
+                createTime=clock.text(HK, when),
+            )
+        return answer
+
+    def margin_ratios(self, session: Session, c2s: Any) -> Answer:
+        """2223: made-up ratios, at most 100 securities (documented)."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        if len(c2s.securityList) > _MARGIN_RATIO_MAX:
+            return Failure(f"At most {_MARGIN_RATIO_MAX} securities at once")
+        answer = response("Trd_GetMarginRatio")
+        answer.s2c.header.CopyFrom(c2s.header)
+        for wanted in c2s.securityList:
+            instrument = self._market.listing.find(wanted.market, wanted.code)
+            if instrument is None:
+                return unknown(wanted)
+            short = instrument.market == US
+            answer.s2c.marginRatioInfoList.add(
+                security=security(instrument),
+                isLongPermit=True,
+                isShortPermit=short,
+                shortPoolRemain=1_000_000.0 if short else 0.0,
+                shortFeeRate=1.5,
+                alertLongRatio=33.0,
+                alertShortRatio=56.0,
+                imLongRatio=40.0,
+                imShortRatio=60.0,
+                mcmLongRatio=32.0,
+                mcmShortRatio=53.0,
+                mmLongRatio=28.0,
+                mmShortRatio=50.0,
+            )
+        return answer
+
+
+def _matching(orders: Iterable[Order], conditions: Any, statuses: Any) -> Iterator[Order]:
+    wanted = set(statuses)
+    for order in orders:
+        if (not wanted or int(order.status) in wanted) and _chosen(order, conditions, order.created):
+            yield order
+
+
+def _chosen(order: Order, conditions: Any, when: float) -> bool:
+    """Whether TrdFilterConditions let the order through. Codes, ids and times each narrow (documented)."""
+    if conditions.codeList and order.instrument.code not in conditions.codeList:
+        return False
+    if (conditions.idList or conditions.orderIDExList) and not (
+        order.number in conditions.idList or order.text_id in conditions.orderIDExList
+    ):
+        return False
+    if conditions.filterMarket and order.trd_market != conditions.filterMarket:
+        return False
+    moment = clock.text(order.instrument.market, when)
+    begin, end = _moment(conditions.beginTime, "00:00:00"), _moment(conditions.endTime, "23:59:59")
+    return not (begin and moment < begin) and not (end and moment > end)
+
+
+def _moment(text: str, otherwise: str) -> str:
+    """`2026-11-20` or `2026-11-20 09:30:00` so that it compares as text; empty where nothing was asked for."""
+    day = clock.parse_day(text) if text else None
+    if not isinstance(day, date):
+        return ""
+    return f"{day.isoformat()} {text.strip().split(' ')[1] if ' ' in text.strip() else otherwise}"
+
+
+def _fits(market: int, instrument: Instrument) -> bool:
+    """Whether an instrument belongs to a TrdMarket."""
+    if instrument.kind is Kind.FUTURE:
+        return market in (TrdMarket.FUTURES, *range(TrdMarket.FUTURES_SIMULATE_HK, TrdMarket.FUTURES_SIMULATE_JP + 1))
+    if instrument.market == HK:
+        return market == TrdMarket.HK
+    if instrument.market == US:
+        return market == TrdMarket.US
+    return instrument.market in (SH, SZ) and market in (TrdMarket.CN, TrdMarket.HKCC)

@@ -1,0 +1,211 @@
+"""The sandbox as a whole: it listens, moves the market, and carries requests and pushes between connections and desks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from random import Random
+from types import TracebackType
+from typing import Any
+
+from sidecar.errors import ConfigError
+from sidecar.sandbox import clock
+from sidecar.sandbox.accounts import Account, build_accounts
+from sidecar.sandbox.answers import NOT_SUPPORTED, Answer, Failure, Handler
+from sidecar.sandbox.connection import Connection
+from sidecar.sandbox.history import History
+from sidecar.sandbox.holdings import HoldingsDesk
+from sidecar.sandbox.limits import FrequencyLimits
+from sidecar.sandbox.listing import build as build_listing
+from sidecar.sandbox.market import Market, Quote
+from sidecar.sandbox.quotes import QuoteDesk
+from sidecar.sandbox.received import ReceivedLog
+from sidecar.sandbox.reference import ReferenceDesk
+from sidecar.sandbox.session import Session
+from sidecar.sandbox.settings import SandboxSettings
+from sidecar.sandbox.subscriptions import Subscriptions
+from sidecar.sandbox.system import SystemDesk
+from sidecar.sandbox.trading import TradeDesk
+from sidecar.wire import body
+from sidecar.wire.catalog import CATALOG, INIT_CONNECT, Direction
+from sidecar.wire.encryption import RsaKey
+from sidecar.wire.frame import JSON, PROTOBUF
+
+
+class Sandbox:
+    """A paper OpenD on one port.
+
+    `async with Sandbox(SandboxSettings(port=0)) as sandbox:` serves until the block ends; `start` and `stop` may also be
+    called by hand, several times: accounts, orders and prices outlive a stop, connections and subscriptions do not.
+    Raises ConfigError where the port, the key or the log cannot be used.
+    """
+
+    def __init__(self, settings: SandboxSettings | None = None) -> None:
+        self.settings = settings or SandboxSettings()
+        now = time.time()
+        today = datetime.fromtimestamp(now, clock.HONG_KONG).date()
+        self.port = self.settings.port
+        self.rsa_key = RsaKey.load(self.settings.rsa_key) if self.settings.rsa_key else None
+        self.received = ReceivedLog(self.settings.kept, self.settings.log)
+        self.market = Market(build_listing(today), self.settings.seed, now)
+        self.accounts: dict[int, Account] = build_accounts(self.market.listing, now)
+        self.subscriptions = Subscriptions(self.settings.subscription_quota, self.settings.limits)
+        self._random = Random(f"connections {self.settings.seed}")
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._mover: asyncio.TimerHandle | None = None
+        self._limits = FrequencyLimits() if self.settings.limits else None
+        history = History(self.settings.seed)
+        system = SystemDesk(self.settings.market_states)
+        self._quotes = QuoteDesk(self.market, history, self.subscriptions, self._push_quotes)
+        self.trading = TradeDesk(self.market, self.accounts, self.settings, self._later, self._push_account)
+        reference = ReferenceDesk(self.market, history, system, self.settings.history_quota, self.settings.limits)
+        holdings = HoldingsDesk(self.market, self.accounts, self.settings.relaxed_paper)
+        self._handlers: dict[int, Handler] = {
+            **system.handlers(),
+            **self._quotes.handlers(),
+            **reference.handlers(),
+            **self.trading.handlers(),
+            **holdings.handlers(),
+        }
+
+    # --- starting and stopping ---
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError when the port is taken or the address is not this machine's."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: Connection(self), self.settings.host, self.port)
+        except OSError as error:
+            reason = "the port is in use" if error.errno == 98 else (error.strerror or str(error)).lower()
+            raise ConfigError(
+                f"cannot listen on `{self.settings.host}:{self.port}`: {reason}; choose another with --port or --host"
+            ) from None
+        self.port = self._server.sockets[0].getsockname()[1]
+        if self.settings.tick_interval > 0:
+            self._mover = loop.call_later(self.settings.tick_interval, self._move)
+
+    async def stop(self) -> None:
+        """Close the port and every connection; `start` takes the same port again."""
+        if self._mover is not None:
+            self._mover.cancel()
+            self._mover = None
+        if self._server is not None:
+            self._server.close()
+            for connection in list(self._connections):
+                connection.close()
+            await self._server.wait_closed()
+            self._server = None
+        while self._connections:
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """`stop`, and close the log file."""
+        await self.stop()
+        self.received.close()
+
+    async def __aenter__(self) -> Sandbox:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def drop_connections(self) -> None:
+        """Close every connection and keep listening."""
+        for connection in list(self._connections):
+            connection.close()
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    # --- for connections ---
+
+    def admit(self, connection: Connection) -> bool:
+        """At most 128 connections (documented, unofficially); the next one is closed at once (inferred)."""
+        if len(self._connections) >= self.settings.max_connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def gone(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self.subscriptions.drop(connection.session, time.time())
+
+    def new_conn_id(self) -> int:
+        return self._random.randrange(1, 2**63)
+
+    def request_name(self, proto_id: int) -> str | None:
+        """The request message of a proto id, None where there is none."""
+        row = CATALOG.get(proto_id)
+        return row.request if row is not None and row.direction is Direction.REQUEST else None
+
+    def answer(self, session: Session, proto_id: int, request: Any) -> Answer:
+        """Have a request handled; `request` is of the class that `request_name` names."""
+        handler = self._handlers.get(proto_id)
+        if proto_id == INIT_CONNECT:
+            return Failure("InitConnect was done before on this connection")
+        if handler is None:
+            return NOT_SUPPORTED
+        if self._limits is not None:
+            refusal = self._limits.refusal(proto_id, request.c2s, time.monotonic())
+            if refusal is not None:
+                return refusal
+        return handler(session, request.c2s)
+
+    # --- moving and pushing ---
+
+    def _later(self, delay: float, action: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(delay, self._act, action)
+
+    def _act(self, action: Callable[[], None]) -> None:
+        action()
+        self._flush()
+
+    def move(self) -> list[Quote]:
+        """Move the market once, push what changed and match the orders; done by itself every `tick_interval`."""
+        moved = self.market.tick(time.time())
+        self._moved(moved)
+        return moved
+
+    def set_price(self, symbol: str, price: str, volume: int | None = None) -> None:
+        """Put the best bid of `HK.00700` at `price` with `volume` on both sides, push it and match the orders."""
+        self._moved([self.market.set_price(symbol, price, time.time(), volume)])
+
+    def _moved(self, moved: list[Quote]) -> None:
+        self.trading.exchange.match_moved(moved)
+        self._quotes.push_moved(moved)
+        self._flush()
+
+    def _move(self) -> None:
+        self.move()
+        self._mover = asyncio.get_running_loop().call_later(self.settings.tick_interval, self._move)
+
+    def _flush(self) -> None:
+        for connection in self._connections:
+            if connection.session.outbox:
+                connection.flush()
+
+    def _push_quotes(self, sessions: Iterable[Session], proto_id: int, content: bytes) -> None:
+        _push([session for session in sessions if not session.stalled], proto_id, content)
+
+    def _push_account(self, acc_id: int, proto_id: int, content: bytes) -> None:
+        sessions = [connection.session for connection in self._connections if acc_id in connection.session.accounts]
+        _push(sessions, proto_id, content)
+
+
+def _push(sessions: list[Session], proto_id: int, content: bytes) -> None:
+    as_json: bytes | None = None
+    for session in sessions:
+        if session.push_format == JSON:
+            if as_json is None:
+                name = CATALOG[proto_id].response or ""
+                as_json = body.serialise(body.parse(name, PROTOBUF, content, strict=False), JSON)
+            session.queue_push(proto_id, as_json)
+        else:
+            session.queue_push(proto_id, content)

@@ -1,0 +1,43 @@
+"""What a sandbox can be told at its start. Holds values only, reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """The settings of one paper OpenD; every default is what `opend-sidecar sandbox` starts with."""
+
+    host: str = "127.0.0.1"
+    port: int = 11111
+    """0 takes a free port; `Sandbox.port` then tells which. It stays the same over `stop` and `start`."""
+    seed: int = 1
+    """The same seed on the same day gives the same instruments, prices and accounts, and the same walk tick by tick."""
+    rsa_key: str | None = None
+    """Path of the 1024-bit PKCS#1 key shared with the clients; None serves in clear only."""
+    relaxed_paper: bool = False
+    """Lifts the documented restrictions of paper accounts (see `rules`)."""
+    limits: bool = True
+    """Whether request frequencies, quotas and the minute before unsubscribing are enforced."""
+    trade_password: str = "123456"  # noqa: S105 - a sandbox's password protects nothing
+    unlocked: bool = False
+    """Whether real accounts can trade without a 2005 first."""
+    log: str | None = None
+    """Path of a JSON Lines file that gets one line per received frame, connect and disconnect."""
+    max_connections: int = 128
+    subscription_quota: int = 300
+    history_quota: int = 300
+    tick_interval: float = 0.25
+    """Seconds between two moves of the market; 0 keeps every price where it is."""
+    order_latency: float = 0.02
+    """Seconds from OpenD taking an order, a change or a cancel to the exchange confirming it."""
+    delays: Mapping[int, float] = field(default_factory=dict)
+    """Seconds by which replies to a proto id are held back."""
+    silent: frozenset[int] = frozenset()
+    """Proto ids whose requests are handled but never answered."""
+    market_states: Mapping[str, int] = field(default_factory=dict)
+    """Qot_Common.QotMarketState by market prefix (`HK`, `US`, `SH`, ...); others are in continuous trading, day and night."""
+    kept: int = 200_000
+    """How many received frames stay in memory."""
