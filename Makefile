@@ -1,0 +1,46 @@
+# run    the main job: a sandbox OpenD, the sidecar in front of it, fresh keys, decisions as they happen
+# test   the tests            check  style, types, import order            bench  the sidecar beside haproxy and no proxy
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check bench real-parts clean
+
+run: $(VENV)/.runtime
+	@$(BIN)/opend-sidecar demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+# What the tests need from outside this project's own environment; without it those tests say so and are skipped.
+real-parts: $(VENV)/.dev .venv-json/.made
+	$(BIN)/pip install --quiet TA-Lib
+
+$(VENV)/.runtime: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "opend-sidecar needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; say e.g. make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV), once; this takes about a minute"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.runtime
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The official SDK's JSON mode needs protobuf before version 6.
+.venv-json/.made:
+	@test -x .venv-json/bin/python || $(PYTHON) -m venv .venv-json
+	@.venv-json/bin/pip install --quiet --disable-pip-version-check futu-api 'protobuf<6'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venv-json build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

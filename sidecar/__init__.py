@@ -1,0 +1,16 @@
+"""opend-sidecar: a reverse proxy in front of an unmodified OpenD that gives every client a key which can do only what it should.
+
+The folders are the journey of a request:
+
+    client ─▶ listeners ─▶ relay ─▶ gate ─┬─▶ keys      whose request it is, asked again for every one (grants)
+                             ▲            ├─▶ intents   what it means: read once, from strictly parsed bytes (wire)
+                             │            ├─▶ facts     what it does not say: accounts, instruments, quotes
+                             │            ├─▶ policy    decide(key, intent, facts, usage, now), pure
+                             │            ├─▶ ledger    reserve, settle: what is used, whose order is whose
+                             │            └─▶ audit     written before it is forwarded (recorder: one thread for both)
+                             │
+                          returns ◀── upstream ◀──▶ OpenD
+
+`app` puts the parts together, `cli` is what people type, `sandbox` a paper OpenD to try everything against.
+What must always hold is marked INVARIANT where the code upholds it; what an attacker would try is marked SECURITY.
+"""

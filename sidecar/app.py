@@ -1,0 +1,300 @@
+"""The composition root: builds every part from the settings, starts them in order, hears signals, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import watchfiles
+
+from sidecar.audit.log import AuditLog
+from sidecar.errors import ConfigError, UpstreamError
+from sidecar.facts.accounts import Accounts
+from sidecar.facts.instruments import Instruments
+from sidecar.facts.quotes import Quotes
+from sidecar.gate import Gate, GateSettings
+from sidecar.grants import Grants
+from sidecar.keys.machine import default_zone, machine_id
+from sidecar.keys.ring import KeyStore, ReloadResult
+from sidecar.ledger.clock import day_starts
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.sqlite import SqliteStore
+from sidecar.ledger.state_dir import StateDir
+from sidecar.listeners.admin import AdminListener, Problem
+from sidecar.listeners.tcp import TcpDoor, TcpListener
+from sidecar.metrics import Headroom, Metrics
+from sidecar.recorder import Recorder
+from sidecar.relay import RelaySettings
+from sidecar.returns import Returns
+from sidecar.settings import Settings
+from sidecar.settings import TcpListener as TcpSettings
+from sidecar.tasks import Tasks
+from sidecar.upstream.house import House
+from sidecar.upstream.pool import Pool
+from sidecar.wire import catalog
+from sidecar.wire.encryption import RsaKey
+from sidecar.wire.messages import message_class
+
+log = structlog.get_logger()
+
+ACCOUNTS_EVERY = 60.0
+"""Seconds between two looks at OpenD's account list."""
+
+
+class App:
+    """One sidecar. `run` returns after SIGTERM, SIGINT or `stop`; raises ConfigError when it cannot start."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tasks = Tasks()
+        self.started = asyncio.Event()
+        """Set once every door is open; `tcp_ports` and `admin_port` are the ports bound."""
+        self.tcp_ports: list[int] = []
+        self.admin_port: int | None = None
+        self._stop = asyncio.Event()
+        self._tcp: list[TcpListener] = []
+        self._admin: AdminListener | None = None
+
+        policy, limits, upstream = settings.policy, settings.limits, settings.upstream
+        zone = default_zone(settings.keys.timezone)
+        self.keys = KeyStore(settings.keys.file, zone, settings.keys.stale_keys_max, time.monotonic)
+        doors = [self._door(each) for each in settings.listeners.tcp]
+        self._opend_rsa = RsaKey.load(upstream.rsa_key) if upstream.rsa_key else None
+        self.state = StateDir.acquire(settings.state_dir)
+        try:
+            store = SqliteStore.open(self.state.path)
+            audit = AuditLog(settings.audit_file, min_free=settings.audit.min_free)
+            self.ledger = Ledger(store, day_starts(policy.day_rolls_at, policy.day_zone))
+            self.recorder = Recorder(self.ledger, store, audit)
+        except BaseException:
+            self.state.release()
+            raise
+        self.metrics = Metrics()
+        self.pool = Pool(
+            upstream.host, upstream.port, max_connections=upstream.max_connections, connect_timeout=upstream.connect_timeout,
+            reply_cap=limits.reply_body, rsa=self._opend_rsa,
+        )  # fmt: skip
+        self.house = House(self.pool, on_push=self._house_push, on_ready=self._house_ready)
+        self.accounts = Accounts(self.house, timeout=upstream.connect_timeout)
+        facts: dict[str, Any] = {"timeout": policy.facts_timeout}
+        self.instruments = Instruments(self.house, self.tasks, max_age=policy.instrument_max_age, **facts)
+        self.quotes = Quotes(self.house, self.tasks, max_age=policy.quote_max_age, **facts)
+        self.grants = Grants(self.keys, machine_id=_machine_id(), audit_reads=settings.audit.reads)
+        self.gate = Gate(
+            grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
+            instruments=self.instruments, quotes=self.quotes, metrics=self.metrics,
+            settings=GateSettings(tag_orders=policy.tag_orders), spawn=self.tasks.spawn,
+        )  # fmt: skip
+        self.returns = Returns(
+            grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics
+        )
+        relay = RelaySettings(push_owner_wait=policy.push_owner_wait)
+        for door in doors:
+            self._tcp.append(
+                TcpListener(door, gate=self.gate, returns=self.returns, pool=self.pool, relay=relay, spawn=self.tasks.spawn)
+            )
+        self._wire_metrics()
+        self.keys.on_change(self._keys_changed)
+
+    def _door(self, each: TcpSettings) -> TcpDoor:
+        for key_id in [*([each.key] if each.key else []), *(key_id for key_id, _ in each.rsa_keys)]:
+            if self.keys.ring.get(key_id) is None:
+                raise ConfigError(f"setting `listeners.tcp`: key `{key_id}` is not in {self.keys.path}; make it with `gen-key --id {key_id}`")
+        limits = self.settings.limits
+        return TcpDoor(
+            bind=each.bind, port=each.port, key_id=each.key, shared_rsa=RsaKey.load(each.rsa_key) if each.rsa_key else None,
+            rsa_keys={key_id: RsaKey.load(path) for key_id, path in each.rsa_keys}, allowed_ips=each.allowed_ips,
+            request_cap=limits.request_body, client_buffer=limits.client_buffer, max_clients=limits.max_clients,
+            handshake_timeout=limits.handshake_timeout, frame_timeout=limits.frame_timeout, quarantine=self.settings.quarantine,
+        )  # fmt: skip
+
+    def _wire_metrics(self) -> None:
+        metrics, recorder = self.metrics, self.recorder
+        metrics.set_keys([key.id for key in self.keys.ring.keys()], self.keys.ring.revision)
+        metrics.read_at_scrape(metrics.upstream_up, lambda: float(self.house.up))
+        metrics.read_at_scrape(metrics.upstream_connections, lambda: float(self.pool.count))
+        metrics.read_at_scrape(metrics.ledger_ok, lambda: float(recorder.ledger_ok))
+        metrics.read_at_scrape(metrics.audit_ok, lambda: float(recorder.audit_ok))
+        metrics.read_at_scrape(metrics.audit_lag_records, lambda: float(recorder.records_waiting))
+        metrics.read_at_scrape(metrics.audit_lag_seconds, lambda: recorder.seconds_behind)
+        metrics.read_headroom_at_scrape(self._headroom)
+
+    def _headroom(self) -> Iterable[Headroom]:
+        now = time.time()
+        for key in self.keys.ring.keys():
+            usage = self.ledger.usage(key.id, now)
+            if key.max_orders_per_minute is not None:
+                yield Headroom(key.id, "max_orders_per_minute", float(key.max_orders_per_minute - usage.orders_last_minute))
+            if key.max_daily_value is not None:
+                used = max(usage.daily_value.values(), default=0)
+                yield Headroom(key.id, "max_daily_value", float(key.max_daily_value - used))
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Start, serve until told to stop, drain, and stop."""
+        try:
+            with self._signals():
+                self.recorder.start()
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        background = [
+                            group.create_task(each)
+                            for each in (self.house.run(), self.pool.run(), self._tick(), self._watch_keys(), self._refresh_accounts())
+                        ]
+                        try:
+                            await self._open_doors()
+                            self.started.set()
+                            await self._stop.wait()
+                        finally:
+                            await self._close_doors()
+                            for task in background:
+                                task.cancel()
+                finally:
+                    self.house.close()
+                    await self.recorder.stop()
+        except BaseExceptionGroup as group_error:
+            # the task group wraps what stopped it; people want to read the one reason
+            raise _first(group_error) from None
+        finally:
+            self.state.release()
+
+    def stop(self) -> None:
+        """Let `run` drain and return."""
+        self._stop.set()
+
+    async def _open_doors(self) -> None:
+        if self.settings.listeners.admin is not None:
+            admin = self.settings.listeners.admin
+            self._admin = AdminListener(
+                metrics=self.metrics, readiness=self.problems, revision=lambda: self.keys.ring.revision, bind=admin.bind, port=admin.port
+            )
+            self.admin_port = await self._admin.start()
+        for listener in self._tcp:
+            self.tcp_ports.append(await listener.start())
+        log.info("the sidecar is open", tcp=self.tcp_ports, admin=self.admin_port, keys=len(self.keys.ring), upstream=self.pool.address)
+        for warning in (*self.keys.warnings, *self.state.warnings):
+            log.warning(warning)
+
+    async def _close_doors(self) -> None:
+        """Accept nothing new, let what is being decided finish, then close the clients."""
+        for listener in self._tcp:
+            listener.stop_accepting()
+        await self.tasks.drain(self.settings.drain)
+        for listener in self._tcp:
+            listener.close_clients()
+        await asyncio.sleep(0)
+        await self.tasks.drain(1.0)
+        if self._admin is not None:
+            await self._admin.stop()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, getattr(signal, "SIGHUP", None): self.reload}
+        taken = []
+        for number, handler in handlers.items():
+            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError, TypeError):  # Windows, or not the main thread
+                loop.add_signal_handler(number, handler)  # type: ignore[arg-type]
+                taken.append(number)
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)  # type: ignore[arg-type]
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for listener in self._tcp:
+                listener.tick()
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def reload(self) -> ReloadResult:
+        """SIGHUP: read keys.json again, and open the audit file anew."""
+        self.recorder.reopen()
+        return self._reload_keys()
+
+    def _reload_keys(self) -> ReloadResult:
+        result = self.keys.reload()
+        self.metrics.keys_reloaded(result.ok)
+        if result.ok:
+            log.info("keys.json was read again", result=result.message, added=result.added, removed=result.removed, changed=result.changed)
+        else:
+            log.error("keys.json cannot be used", problem=result.message)
+        return result
+
+    def _keys_changed(self, result: ReloadResult) -> None:
+        self.metrics.set_keys([key.id for key in self.keys.ring.keys()], self.keys.ring.revision)
+        for listener in self._tcp:
+            listener.keys_changed()
+
+    async def _watch_keys(self) -> None:
+        """Notice a changed keys.json by itself. The directory is watched: an atomic rename replaces the file."""
+        path = self.settings.keys.file
+        while True:
+            try:
+                async for _ in watchfiles.awatch(path.parent, recursive=False, watch_filter=lambda _, name: Path(name).name == path.name, step=100):
+                    self._reload_keys()
+            except (OSError, RuntimeError) as error:
+                log.warning("keys.json cannot be watched, send SIGHUP after changing it", error=str(error))
+            await asyncio.sleep(30.0)
+
+    # -- the house ------------------------------------------------------------------------------------------------
+
+    async def _house_ready(self) -> None:
+        self.instruments.forget()
+        self.quotes.forget()
+        await self._learn_accounts()
+
+    async def _learn_accounts(self) -> None:
+        await self.accounts.refresh()
+        request = message_class("Trd_SubAccPush.Request")()
+        request.c2s.accIDList.extend(sorted(self.accounts.all_ids()))  # type: ignore[attr-defined]
+        await self.house.ask(catalog.SUB_ACC_PUSH, request, timeout=self.settings.upstream.connect_timeout)
+
+    async def _refresh_accounts(self) -> None:
+        while True:
+            await asyncio.sleep(ACCOUNTS_EVERY)
+            if self.house.up and self.accounts.stale:
+                with contextlib.suppress(UpstreamError):
+                    await self._learn_accounts()
+
+    def _house_push(self, proto_id: int, body: bytes) -> None:
+        self.returns.learn(proto_id, body)
+
+    # -- health ---------------------------------------------------------------------------------------------------
+
+    def problems(self) -> list[Problem]:
+        """Why orders would be refused now; empty when ready."""
+        found = []
+        if not self.house.up:
+            found.append(Problem("upstream", self.house.trouble))
+        if self.keys.broken_since is not None:
+            stale = "orders are refused" if self.keys.stale(time.monotonic()) else "the last good keys are in force"
+            found.append(Problem("keys", f"keys.json cannot be read; {stale}"))
+        if not self.recorder.ledger_ok:
+            found.append(Problem("ledger", "the ledger cannot be written; orders are refused"))
+        if not self.recorder.audit_ok:
+            found.append(Problem("audit", "the audit cannot be written; orders are refused"))
+        return found
+
+
+def _machine_id() -> str | None:
+    try:
+        return machine_id()
+    except ConfigError as error:
+        log.warning("this machine has no id, so keys bound to machines are refused", error=str(error))
+        return None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

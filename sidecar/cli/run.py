@@ -1,0 +1,68 @@
+"""`opend-sidecar run`: settings from file and flags, then the sidecar until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+
+from sidecar.app import App
+from sidecar.config import load_settings
+from sidecar.settings import Log, Settings
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), help="YAML file with settings; flags win over it")
+@click.option("--upstream", metavar="HOST:PORT", help="where OpenD listens (default 127.0.0.1:11111)")
+@click.option("--keys-file", help="keys.json (default ~/.config/futu/keys.json)")
+@click.option("--state-dir", help="what must survive a restart (default ~/.local/state/opend-sidecar)")
+@click.option("--audit-log", help="the audit, JSON Lines (default audit.jsonl in the state directory)")
+@click.option("--bind", help="address to listen on (default 127.0.0.1)")
+@click.option("--tcp-port", help="port of the raw TCP listener, or `off` (default 11110)")
+@click.option("--admin-port", help="port for health and metrics, or `off` (default 11180)")
+def run(config: Path | None, **flags: Any) -> None:
+    """Start the sidecar in front of OpenD."""
+    settings = load_settings(config, {name: value for name, value in flags.items() if value is not None})
+    configure_log(settings.log)
+    serve(settings)
+
+
+def serve(settings: Settings) -> None:
+    """Run one sidecar on the fastest event loop there is."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    await App(settings).run()
+
+
+def loop_factory() -> Any:
+    """uvloop's where it exists; Windows has asyncio's own."""
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def configure_log(settings: Log) -> None:
+    """The operator's log: on stderr, for people or as JSON."""
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    renderer: Any = structlog.processors.JSONRenderer() if settings.json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=False),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,434 @@
+"""The story of one request, from its bytes to what may be forwarded. Every listener's requests come through here, and only here.
+
+    admit       is the key good, is the id known, do its scopes cover it           (header only)
+    understand  parse strictly, read the intent once, screen what needs no price   (contents)
+    decide      gather facts, then in one breath: usage, decision, reservation
+                then write it down, look once more, and forward
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from google.protobuf.message import Message
+
+from sidecar.audit.record import KEY_INVALID, KEY_MISSING, AuditRecord, Outcome, endpoint_name
+from sidecar.decision_id import new_decision_id
+from sidecar.errors import BodyError, RecordError, UpstreamError
+from sidecar.facts.accounts import Accounts
+from sidecar.facts.instruments import Instruments
+from sidecar.facts.quotes import Quotes
+from sidecar.grants import Caller, Grant, Grants
+from sidecar.intents.model import (
+    CancelOrder,
+    Intent,
+    ModifyOrder,
+    PlaceCombo,
+    PlaceOrder,
+    SubscribeAccounts,
+    Unlock,
+)
+from sidecar.intents.read import read, set_tag
+from sidecar.keys.ring import KeyStore
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.reservation import Reservation
+from sidecar.metrics import Metrics
+from sidecar.policy.decide import decide, needs, screen
+from sidecar.policy.decision import Code, Decision, Refusal
+from sidecar.policy.usage import Facts, Need
+from sidecar.recorder import Recorder
+from sidecar.wire import body, catalog, replies
+from sidecar.wire.catalog import CATALOG, Direction, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A no. `text` is what the client reads."""
+
+    code: Code
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answered by the sidecar itself; nothing goes upstream. `body` is a whole protobuf Response."""
+
+    body: bytes
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request understood: what will be forwarded (`message`), and what it means (`intent`)."""
+
+    caller: Caller
+    row: Row
+    message: Message
+    intent: Intent | None
+    """None for reads that are only parsed to be recorded."""
+    decision_id: str
+    arrived: float
+    """time.perf_counter() when its bytes were read."""
+    gathering: asyncio.Task[Facts] | None = None
+    endpoint: str = ""
+
+    @property
+    def is_order(self) -> bool:
+        return isinstance(self.intent, PlaceOrder | PlaceCombo | ModifyOrder)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A yes: `asked.message` goes upstream now, without a further await. `reserved` when the ledger holds it."""
+
+    asked: Asked
+    reserved: bool = False
+    record: AuditRecord | None = field(default=None)
+    """What was recorded for an order or a cancel; its outcome is recorded when OpenD answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """`tag_orders`: an order without a remark gets one that names its decision."""
+
+    tag_orders: bool = True
+
+
+class Gate:
+    """Judges requests against one key ring, one ledger and one audit. All methods run on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        grants: Grants,
+        keys: KeyStore,
+        ledger: Ledger,
+        recorder: Recorder,
+        accounts: Accounts,
+        instruments: Instruments,
+        quotes: Quotes,
+        metrics: Metrics,
+        settings: GateSettings,
+        spawn: Callable[..., asyncio.Task[Any]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.grants = grants
+        self.metrics = metrics
+        self._keys = keys
+        self._ledger = ledger
+        self._recorder = recorder
+        self._accounts = accounts
+        self._instruments = instruments
+        self._quotes = quotes
+        self._settings = settings
+        self._spawn = spawn
+        self._clock = clock
+
+    # -- admit ----------------------------------------------------------------------------------------------------
+
+    def admit(self, caller: Caller, proto_id: int) -> Row | Refused:
+        """Checks 1 to 3, from the header alone."""
+        row = CATALOG.get(proto_id)
+        grant = self.grants.of(caller)
+        if isinstance(grant, Refusal):
+            return self.refuse(caller, row, proto_id, grant)
+        if row is None or row.direction is not Direction.REQUEST or row.permission is catalog.Permission.CONNECTION:
+            return self.refuse(caller, row, proto_id, Refusal(Code.UNKNOWN_REQUEST, f"`{proto_id}` is not a request the sidecar knows"))
+        if proto_id not in grant.permitted:
+            return self.refuse(caller, row, proto_id, Refusal(Code.SCOPE, f"this key's scopes do not cover {row.name}"))
+        return row
+
+    # -- understand -----------------------------------------------------------------------------------------------
+
+    def understand(self, caller: Caller, row: Row, fmt: int, raw: bytes) -> Asked | Refused:
+        """Parse, read once, and screen: whatever can be refused without asking OpenD anything is refused here."""
+        arrived = time.perf_counter()
+        decision_id = new_decision_id()
+        intent: Intent | None = None
+        try:
+            if row.request is None:
+                raise BodyError("unknown_request", f"{row.name} has no message in futu-api, so it cannot be read")
+            message = body.parse(row.request, fmt, raw, strict=row.judged)
+            if row.judged:
+                intent = read(row.id, message)
+        except BodyError as error:
+            return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
+        asked = Asked(caller, row, message, intent, decision_id, arrived, endpoint=endpoint_name(row.name, row.id))
+        if intent is None or self._unsure_of_account(intent):
+            return asked
+        return self._screen(asked) or asked
+
+    def waits(self, asked: Asked) -> bool:
+        """Whether deciding it takes more than memory: a price, the disk, or an account not yet known."""
+        return asked.is_order or (asked.intent is not None and self._unsure_of_account(asked.intent))
+
+    def _unsure_of_account(self, intent: Intent) -> bool:
+        account = getattr(intent, "account", None)
+        return account is not None and self._accounts.get(account.acc_id) is None
+
+    def prefetch(self, asked: Asked) -> None:
+        """Start gathering facts for a request that waits behind others of its connection."""
+        if asked.gathering is None:
+            asked.gathering = self._spawn(self._gather(asked))
+
+    def _remembered(self, intent: Intent) -> Facts:
+        account = getattr(intent, "account", None)
+        order = getattr(intent, "order", None)
+        return Facts(
+            account=None if account is None else self._accounts.get(account.acc_id),
+            order_owner=None
+            if order is None or account is None
+            else self._ledger.owner_of(account.acc_id, order.order_id, order.order_id_ex),
+        )
+
+    def _screen(self, asked: Asked) -> Refused | None:
+        grant = self.grants.of(asked.caller)
+        if isinstance(grant, Refusal):
+            return self.refuse_asked(asked, grant)
+        assert asked.intent is not None
+        refusal = screen(grant.key, asked.intent, self._remembered(asked.intent), self.grants.now()).refusal
+        return None if refusal is None else self.refuse_asked(asked, refusal)
+
+    # -- decide ---------------------------------------------------------------------------------------------------
+
+    def decide_now(self, asked: Asked) -> Forward | Answered | Refused:
+        """Decide what needs memory only: reads, lists, unlock, cancels. Not for requests that `waits`."""
+        intent = asked.intent
+        grant = self.grants.of(asked.caller)
+        if isinstance(grant, Refusal):
+            return self.refuse_asked(asked, grant)
+        if intent is None:
+            self._allow_read(asked, grant)
+            return Forward(asked)
+        now = self._clock()
+        decision = decide(grant.key, intent, self._remembered(intent), self._ledger.usage(grant.key.id, now), self.grants.now())
+        if decision.refusal is not None:
+            return self.refuse_asked(asked, decision.refusal)
+        if isinstance(intent, CancelOrder):
+            # SECURITY: the way out: no price, no house connection, no disk; its record waits in memory if it must
+            self._ledger.note_cancel(grant.key.id, now)
+            record = self._record(asked, "allow", decision)
+            self._recorder.note(record)
+            self._count_allowed(asked)
+            return Forward(asked, record=record)
+        if isinstance(intent, Unlock):
+            # the owner unlocks OpenD; a bot that does it at its start is told yes and runs on
+            self._recorder.note(self._record(asked, "allow", decision))
+            self._count_allowed(asked)
+            return Answered(replies.success(asked.row.response or "", 0))
+        if isinstance(intent, SubscribeAccounts):
+            self._narrow_subscription(asked, intent, grant)
+        self._allow_read(asked, grant)
+        return Forward(asked)
+
+    async def decide(self, asked: Asked, obstacle: Callable[[], Refusal | None]) -> Forward | Answered | Refused:
+        """Decide a request that `waits`. When it returns a Forward, the caller must send it before its next await.
+
+        `obstacle` says, at the last moment, why it could not be sent: the client has gone, or OpenD has.
+        """
+        assert asked.intent is not None
+        with self.metrics.stage("facts"):
+            try:
+                facts = await (asked.gathering or self._gather(asked))
+            except UpstreamError as error:
+                return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
+        if not asked.is_order:
+            return self._screen(asked) or self.decide_now(asked)
+        reserved = self._decide_and_reserve(asked, facts)
+        if isinstance(reserved, Refused):
+            return reserved
+        try:
+            with self.metrics.stage("record"):
+                await self._recorder.commit(reserved)
+        except RecordError as error:
+            self._ledger.release(asked.decision_id)
+            return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
+        except BaseException:
+            self._ledger.release(asked.decision_id)
+            raise
+        refusal = self._last_look(asked, obstacle)
+        if refusal is not None:
+            self._ledger.release(asked.decision_id)
+            return self.refuse_asked(asked, refusal)
+        self._ledger.forwarded(asked.decision_id)
+        self._count_allowed(asked)
+        return Forward(asked, reserved=True, record=reserved)
+
+    async def _gather(self, asked: Asked) -> Facts:
+        intent = asked.intent
+        assert intent is not None
+        account = getattr(intent, "account", None)
+        if account is not None:
+            await self._accounts.ensure(account.acc_id)
+        grant = self.grants.of(asked.caller)
+        if isinstance(grant, Refusal) or not isinstance(intent, PlaceOrder):
+            return Facts()  # refused, or decided without them, in the step that follows
+        if screen(grant.key, intent, self._remembered(intent), self.grants.now()).refusal is not None:
+            return Facts()
+        wanted = needs(grant.key, intent)
+
+        async def nothing() -> None:
+            return None
+
+        instrument, quote = await asyncio.gather(
+            self._instruments.get(intent.security) if Need.INSTRUMENT in wanted else nothing(),
+            self._quotes.get(intent.security) if Need.QUOTE in wanted else nothing(),
+        )
+        return Facts(instrument=instrument, quote=quote)
+
+    def _decide_and_reserve(self, asked: Asked, facts: Facts) -> AuditRecord | Refused:
+        """INVARIANT: one synchronous step: key, clock, usage, decision and reservation see the same moment."""
+        intent = asked.intent
+        assert intent is not None
+        grant = self.grants.of(asked.caller)
+        if isinstance(grant, Refusal):
+            return self.refuse_asked(asked, grant)
+        refusal = self._unfit_for_orders()
+        if refusal is not None:
+            return self.refuse_asked(asked, refusal)
+        known = self._remembered(intent)
+        facts = replace(facts, account=known.account, order_owner=known.order_owner)
+        now = self._clock()
+        with self.metrics.stage("decide"):
+            decision = decide(grant.key, intent, facts, self._ledger.usage(grant.key.id, now), self.grants.now())
+        if decision.refusal is not None:
+            return self.refuse_asked(asked, decision.refusal, decision)
+        if not isinstance(intent, PlaceOrder):
+            return self.refuse_asked(asked, Refusal(Code.ORDER_UNKNOWN, f"{asked.row.name} cannot be judged yet"))
+        remark = set_tag(asked.message, asked.decision_id) if self._settings.tag_orders else intent.remark
+        self._ledger.reserve(
+            Reservation(
+                decision_id=asked.decision_id,
+                key_id=grant.key.id,
+                at=now,
+                kind="place",
+                acc_id=intent.account.acc_id,
+                env=intent.account.env,
+                market=intent.security.market,
+                symbol=intent.security.symbol,
+                side=intent.side,
+                order_type=intent.order_type,
+                qty=intent.qty,
+                price=intent.price,
+                value=decision.worth.value if decision.worth else None,
+                currency=decision.worth.currency if decision.worth else None,
+                remark=remark,
+            )
+        )
+        return self._record(asked, "allow", decision)
+
+    def _unfit_for_orders(self) -> Refusal | None:
+        """Orders stop (and cancels go on) while the keys are stale or the clock cannot be trusted."""
+        if self._keys.stale(time.monotonic()):
+            return Refusal(Code.KEYS_STALE, "keys.json has been unreadable for too long, mend it; cancels still work")
+        if not self._ledger.clock_ok(self._clock()):
+            return Refusal(Code.CLOCK, "the machine's clock jumped, limits over time cannot be judged; cancels still work")
+        return None
+
+    def _last_look(self, asked: Asked, obstacle: Callable[[], Refusal | None]) -> Refusal | None:
+        """INVARIANT: after the write and before the first byte: is the key still good for this, may orders pass, can it be sent."""
+        grant = self.grants.of(asked.caller)
+        if isinstance(grant, Refusal):
+            return grant
+        assert asked.intent is not None
+        changed = screen(grant.key, asked.intent, self._remembered(asked.intent), self.grants.now()).refusal
+        return changed or self._unfit_for_orders() or obstacle()
+
+    # -- narrowing ------------------------------------------------------------------------------------------------
+
+    def _narrow_subscription(self, asked: Asked, intent: SubscribeAccounts, grant: Grant) -> None:
+        """2008: the accounts asked for, less those the key may not see (the SDK sends all it knows and ignores the answer)."""
+        visible = []
+        for acc_id in intent.acc_ids:
+            account = self._accounts.get(acc_id)
+            if account is not None and grant.may_see(acc_id, account.env):
+                visible.append(acc_id)
+        del asked.message.c2s.accIDList[:]  # type: ignore[attr-defined]
+        asked.message.c2s.accIDList.extend(visible)  # type: ignore[attr-defined]
+
+    # -- recording ------------------------------------------------------------------------------------------------
+
+    def refuse(
+        self, caller: Caller, row: Row | None, proto_id: int, refusal: Refusal, *, decision_id: str = "", asked: Asked | None = None,
+        decision: Decision | None = None,
+    ) -> Refused:  # fmt: skip
+        """Every no of the sidecar is made here: recorded, counted, and put into words."""
+        decision_id = decision_id or new_decision_id()
+        record = AuditRecord(
+            at=self._clock(),
+            iface=caller.iface,
+            endpoint=endpoint_name("" if row is None else row.name, proto_id),
+            key_id=self._known_id(caller, refusal),
+            outcome="reject",
+            reason=refusal.code.value,
+            message=refusal.message,
+            decision_id=decision_id,
+            policy=self.grants.revision,
+            address=caller.address,
+        )
+        if asked is not None:
+            record = replace(record, **_order_fields(asked, decision))
+        self._recorder.note(record)
+        self.metrics.refused(caller.iface, refusal.code.value, record.key_id)
+        return Refused(refusal.code, refusal.text(decision_id))
+
+    def refuse_asked(self, asked: Asked, refusal: Refusal, decision: Decision | None = None) -> Refused:
+        return self.refuse(
+            asked.caller, asked.row, asked.row.id, refusal, decision_id=asked.decision_id, asked=asked, decision=decision
+        )
+
+    def _known_id(self, caller: Caller, refusal: Refusal) -> str:
+        if caller.key_id is not None:
+            return caller.key_id
+        return KEY_MISSING if refusal.code is Code.KEY_MISSING else KEY_INVALID
+
+    def _allow_read(self, asked: Asked, grant: Grant) -> None:
+        self._count_allowed(asked)
+        if self.grants.audits_reads:
+            self._recorder.note(self._record(asked, "allow", None))
+
+    def _count_allowed(self, asked: Asked) -> None:
+        self.metrics.allowed(asked.caller.iface, asked.caller.key_id or "").inc()
+
+    def _record(self, asked: Asked, outcome: Outcome, decision: Decision | None) -> AuditRecord:
+        caller = asked.caller
+        return AuditRecord(
+            at=self._clock(),
+            iface=caller.iface,
+            endpoint=asked.endpoint,
+            key_id=caller.key_id or "",
+            outcome=outcome,
+            scope=asked.row.permission.value,
+            decision_id=asked.decision_id,
+            policy=self.grants.revision,
+            address=caller.address,
+            latency_us=round((time.perf_counter() - asked.arrived) * 1_000_000),
+            essential=asked.is_order or isinstance(asked.intent, CancelOrder),
+            **_order_fields(asked, decision),
+        )
+
+
+def _order_fields(asked: Asked, decision: Decision | None) -> dict[str, Any]:
+    """What the audit says about the contents of a request; nothing secret is in it."""
+    fields: dict[str, Any] = {}
+    intent = asked.intent
+    account = getattr(intent, "account", None)
+    if account is not None:
+        fields.update(acc_id=account.acc_id, trd_env=account.env.name)
+    if isinstance(intent, PlaceOrder):
+        fields.update(
+            market=intent.security.market,
+            symbol=intent.security.symbol,
+            side=intent.side.value,
+            order_type=intent.order_type.name,
+            qty=intent.qty,
+            price=intent.price,
+        )
+    elif isinstance(intent, CancelOrder | ModifyOrder):
+        fields.update(order_id=intent.order.order_id or None, order_id_ex=intent.order.order_id_ex or None)
+    if decision is not None and decision.worth is not None:
+        fields.update(value=decision.worth.value, currency=decision.worth.currency)
+    return fields

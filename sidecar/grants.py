@@ -1,0 +1,112 @@
+"""What a caller may do right now, as far as a frame's header tells: the key looked up afresh, its scopes as sets of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sidecar.intents.model import TrdEnv
+from sidecar.keys.ring import KeyStore, standing
+from sidecar.keys.secret import digest_of
+from sidecar.policy.decision import Code, Refusal
+from sidecar.policy.key import Key, Scope
+from sidecar.policy.permission import permits
+from sidecar.wire.catalog import CATALOG, Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who speaks on one connection: the listener's name, the key's id (None when it showed none), the client's address.
+
+    `digest` of the secret it showed: the id may have got a new secret since. None for listeners bound to a key.
+    """
+
+    iface: str
+    key_id: str | None
+    address: str
+    digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A key in good standing at this moment. The sets hold proto ids."""
+
+    key: Key
+    permitted: frozenset[int]
+    """Requests its scopes permit."""
+    passable: frozenset[int]
+    """Those of them that need no look at their contents."""
+    pushes: frozenset[int]
+    """Pushes it may receive unread."""
+
+    @property
+    def reads_accounts(self) -> bool:
+        return Scope.ACC_READ in self.key.scopes
+
+    def may_see(self, acc_id: int, env: TrdEnv) -> bool:
+        """Whether the account exists for this key: its whitelist, and without acc:read only environments it trades in."""
+        key = self.key
+        if key.allowed_acc_ids is not None and acc_id not in key.allowed_acc_ids:
+            return False
+        if Scope.ACC_READ in key.scopes or Scope.TRADE_CANCEL in key.scopes:
+            return True
+        return (Scope.TRADE_REAL if env is TrdEnv.REAL else Scope.TRADE_SIMULATE) in key.scopes
+
+
+class Grants:
+    """Looks keys up at every request and every push; only the sets of ids are remembered, per key record.
+
+    `audit_reads` makes no request passable, so that each is seen and recorded.
+    """
+
+    def __init__(
+        self, keys: KeyStore, *, machine_id: str | None, audit_reads: bool = False, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._keys = keys
+        self._machine_id = machine_id
+        self.audits_reads = audit_reads
+        self._clock = clock
+        self._known: dict[str, Grant] = {}
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+        return self._clock()
+
+    @property
+    def revision(self) -> str:
+        return self._keys.ring.revision
+
+    def identify(self, iface: str, plaintext: str, address: str) -> Caller:
+        """The caller who showed this secret; its `key_id` is None when no key has it."""
+        key = self._keys.ring.find(plaintext)
+        return Caller(iface, None if key is None else key.id, address, digest_of(plaintext))
+
+    def of(self, caller: Caller) -> Grant | Refusal:
+        """INVARIANT: asked for every request and every push, so that a reload holds from the next one on."""
+        ring = self._keys.ring
+        if caller.digest is not None:
+            key = ring.find_digest(caller.digest)
+            if key is not None and caller.key_id is not None and key.id != caller.key_id:
+                key = None
+        else:
+            key = None if caller.key_id is None else ring.get(caller.key_id)
+        absent = Code.KEY_REVOKED if caller.key_id is not None else Code.KEY_MISSING if caller.digest is None else Code.KEY_UNKNOWN
+        refusal = standing(key, now=self._clock(), address=caller.address, machine_id=self._machine_id, absent=absent)
+        if refusal is not None:
+            return refusal
+        assert key is not None  # standing refuses a missing key
+        grant = self._known.get(key.id)
+        if grant is None or grant.key is not key:
+            grant = self._known[key.id] = self._read(key)
+        return grant
+
+    def _read(self, key: Key) -> Grant:
+        permitted = {row.id for row in CATALOG.values() if permits(key.scopes, row.permission.value)}
+        requests = {number for number in permitted if CATALOG[number].direction is Direction.REQUEST}
+        return Grant(
+            key=key,
+            permitted=frozenset(requests),
+            passable=frozenset() if self.audits_reads else frozenset(n for n in requests if not CATALOG[n].judged),
+            pushes=frozenset(n for n in permitted - requests if not CATALOG[n].judged),
+        )

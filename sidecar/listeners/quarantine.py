@@ -1,0 +1,28 @@
+"""The answers a client with a bad key gets: accepted and told why, because refusing InitConnect makes the official SDK retry for ever."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from sidecar.grants import Caller
+from sidecar.wire import body, catalog, replies
+from sidecar.wire.messages import message_class
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """`reason` is what every request is answered with; `caller` is asked about again after a reload; `until` is loop time."""
+
+    reason: str
+    caller: Caller
+    until: float
+
+    def answer(self, proto_id: int, fmt: int) -> bytes:
+        """The body of the answer to one request; nothing of it goes upstream."""
+        if proto_id == catalog.KEEP_ALIVE:
+            reply = message_class("KeepAlive.Response")()
+            reply.retType = 0  # type: ignore[attr-defined]
+            reply.s2c.time = int(time.time())  # type: ignore[attr-defined]
+            return body.serialise(reply, fmt)
+        return replies.refusal(fmt, self.reason)

@@ -1,0 +1,391 @@
+"""The raw TCP door, as OpenD's own port speaks it: who is the client, in which encryption, and is it read and written in time.
+
+A client shows its key as InitConnect.clientID, by the RSA key that decrypts its InitConnect, or by the listener it came
+to (`key` in the listener's settings). Requests are the relay's business; no rule and no counter lives here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import structlog
+from google.protobuf.message import Message
+
+from sidecar.errors import BodyError, ConfigError, UpstreamError, WireError
+from sidecar.gate import Gate
+from sidecar.grants import Caller, Grant
+from sidecar.listeners.quarantine import Quarantine
+from sidecar.policy.decision import Code, Refusal
+from sidecar.relay import Relay, RelaySettings
+from sidecar.returns import Returns
+from sidecar.upstream.pool import Pool
+from sidecar.upstream.session import InitChoices
+from sidecar.wire import body, catalog, frame, replies
+from sidecar.wire.encryption import Algorithm, Cipher, RsaKey, new_session_secret, session_cipher
+from sidecar.wire.frame import HEADER_SIZE, PROTOBUF, FrameReader, Head, OversizedFrame
+from sidecar.wire.messages import message_class
+
+log = structlog.get_logger()
+
+KEY_PREFIX = "fc_"
+KEEP_ALIVE_INTERVAL = 10
+"""Seconds, as OpenD's documentation shows it; the official SDK sends at four fifths of it."""
+_IFACE = "tcp"
+_HOW_TO_SHOW_A_KEY = Refusal(
+    Code.KEY_MISSING, 'no key was given; call `SysConfig.set_client_info("fc_...", 300)` before the first context is made'
+)
+_NO_KEY_HAS_THIS = b""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpDoor:
+    """One TCP listener's settings. Times in seconds, sizes in bytes."""
+
+    bind: str
+    port: int
+    key_id: str | None = None
+    """The key of every client that shows none of its own."""
+    shared_rsa: RsaKey | None = None
+    rsa_keys: Mapping[str, RsaKey] = field(default_factory=dict)
+    """Key id → the RSA key that is its credential."""
+    allowed_ips: tuple[str, ...] | None = None
+    request_cap: int = frame.DEFAULT_REQUEST_CAP
+    client_buffer: int = 8 * 1024 * 1024
+    max_clients: int = 1100
+    handshake_timeout: float = 10.0
+    frame_timeout: float = 30.0
+    quarantine: float = 600.0
+
+
+class TcpListener:
+    """Accepts clients on one port. `start` returns the port bound; raises ConfigError when it is taken."""
+
+    def __init__(
+        self, door: TcpDoor, *, gate: Gate, returns: Returns, pool: Pool, relay: RelaySettings, spawn: Callable[..., asyncio.Task[Any]]
+    ) -> None:
+        self.door = door
+        self.gate = gate
+        self.returns = returns
+        self.pool = pool
+        self.relay_settings = relay
+        self.spawn = spawn
+        self.clients: set[TcpClient] = set()
+        self._networks = None if door.allowed_ips is None else [ipaddress.ip_network(each) for each in door.allowed_ips]
+        self._server: asyncio.Server | None = None
+        self.port = door.port
+
+    async def start(self) -> int:
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: TcpClient(self), self.door.bind, self.door.port, backlog=1024)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(
+                f"cannot listen on {self.door.bind}:{self.door.port} ({reason}); choose another port with `--tcp-port` or `listeners.tcp[].port`"
+            ) from None
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self.port
+
+    def stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def close_clients(self) -> None:
+        for client in list(self.clients):
+            client.end("the sidecar is stopping")
+
+    def keys_changed(self) -> None:
+        """After a reload: clients in quarantine whose key is good now are let go, so that they come back."""
+        for client in list(self.clients):
+            client.look_again()
+
+    def tick(self) -> None:
+        """Every second: end clients that are too slow to introduce themselves or to finish a frame, or too long in quarantine."""
+        now = asyncio.get_running_loop().time()
+        for client in list(self.clients):
+            client.tick(now)
+
+    def admits(self, address: str) -> bool:
+        if self._networks is None:
+            return True
+        parsed = ipaddress.ip_address(address)
+        return any(parsed in network for network in self._networks)
+
+
+class TcpClient(asyncio.Protocol):
+    """One client connection: handshake, then a relay or the quarantine."""
+
+    __slots__ = (
+        "_address", "_deadline", "_ended", "_listener", "_quarantine", "_reader", "_relay", "_token", "_transport", "cipher", "push_fmt",
+    )  # fmt: skip
+
+    def __init__(self, listener: TcpListener) -> None:
+        self._listener = listener
+        self._reader = FrameReader(listener.door.request_cap)
+        self._transport: asyncio.Transport | None = None
+        self._address = ""
+        self._relay: Relay | None = None
+        self._quarantine: Quarantine | None = None
+        self._deadline = 0.0
+        self._ended = False
+        self._token = ""
+        self.cipher: Cipher | None = None
+        self.push_fmt = PROTOBUF
+
+    # -- asyncio.Protocol -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        listener = self._listener
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if isinstance(peer, tuple) else "local"
+        if len(listener.clients) >= listener.door.max_clients or not listener.admits(self._address):
+            code = Code.IP_NOT_ALLOWED if not listener.admits(self._address) else Code.UPSTREAM_FULL
+            listener.gate.refuse(Caller(_IFACE, None, self._address), None, catalog.INIT_CONNECT, Refusal(code, "the connection was not accepted"))
+            self._ended = True
+            self._transport.abort()
+            return
+        self._deadline = asyncio.get_running_loop().time() + listener.door.handshake_timeout
+        listener.clients.add(self)
+        listener.gate.metrics.clients(_IFACE, +1)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        reader = self._reader
+        try:
+            chunk, heads = reader.receive(data)
+        except WireError as error:
+            self._broken(error)
+            return
+        if self._relay is not None:
+            if heads:
+                self._relay.receive(chunk, heads)
+            if reader.buffered:
+                if heads or not self._deadline:
+                    self._deadline = asyncio.get_running_loop().time() + self._listener.door.frame_timeout
+            elif self._deadline:
+                self._deadline = 0.0
+            return
+        for head in heads:
+            self._before_relay(chunk, head)
+
+    def _before_relay(self, chunk: bytes, head: Head) -> None:
+        if self._ended:
+            return
+        if self._quarantine is not None:
+            self._refuse_quarantined(chunk, head)
+        elif self._relay is not None:
+            self._relay.receive(chunk, [head])
+        else:
+            self._introduce(chunk, head)
+
+    def pause_writing(self) -> None:
+        pass  # what is unsent is bounded in `write`
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self in self._listener.clients:
+            self._listener.clients.discard(self)
+            self._listener.gate.metrics.clients(_IFACE, -1)
+        self._ended = True
+        if self._relay is not None:
+            self._relay.client_gone()
+
+    # -- ClientPort -----------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or self._ended:
+            return
+        transport.write(data)
+        unsent = transport.get_write_buffer_size()
+        if unsent > self._listener.door.client_buffer:
+            log.warning("a client reads too slowly and was cut", address=self._address, unsent_bytes=unsent)
+            self._listener.gate.metrics.client_cut("slow_client")
+            self._ended = True
+            transport.abort()
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def end(self, reason: str) -> None:
+        self._ended = True
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- introduction ---------------------------------------------------------------------------------------------
+
+    def _introduce(self, chunk: bytes, head: Head) -> None:
+        """The first frame must be InitConnect."""
+        listener = self._listener
+        nobody = Caller(_IFACE, None, self._address)
+        if head.proto_id != catalog.INIT_CONNECT or self._token:
+            refused = listener.gate.refuse(
+                nobody, catalog.CATALOG.get(head.proto_id), head.proto_id, Refusal(Code.KEY_MISSING, "the first request must be InitConnect")
+            )
+            self._send(head, replies.refusal(head.fmt, refused.text))
+            self.end("no InitConnect")
+            return
+        try:
+            plaintext, rsa, rsa_key_id = self._decrypt_init(chunk, head)
+            request = body.parse("InitConnect.Request", head.fmt, plaintext, strict=False)
+        except (BodyError, WireError) as error:
+            refused = listener.gate.refuse(nobody, catalog.CATALOG[catalog.INIT_CONNECT], head.proto_id, Refusal(Code.MALFORMED_REQUEST, str(error)))
+            self._send(head, replies.refusal(head.fmt, refused.text))
+            self.end("InitConnect could not be read")
+            return
+        self._token = "seen"
+        self._deadline = 0.0
+        c2s = request.c2s  # type: ignore[attr-defined]
+        self.push_fmt = frame.JSON if c2s.pushProtoFmt == frame.JSON else PROTOBUF
+        caller = self._identify(c2s.clientID, rsa_key_id)
+        grant = listener.gate.grants.of(caller)
+        secret, iv, cipher = _client_cipher(c2s, rsa)
+        if not isinstance(grant, Grant):
+            if grant.code is Code.KEY_MISSING:
+                grant = _HOW_TO_SHOW_A_KEY
+            refused = listener.gate.refuse(caller, catalog.CATALOG[catalog.INIT_CONNECT], head.proto_id, grant)
+            self._quarantine = Quarantine(refused.text, caller, asyncio.get_running_loop().time() + listener.door.quarantine)
+            reply = message_class("InitConnect.Response")()
+            reply.s2c.serverVer, reply.s2c.loginUserID, reply.s2c.connID = 1000, 0, secrets.randbits(62) | 1  # type: ignore[attr-defined]
+            self._welcome(head, reply, rsa, secret, iv, cipher)
+            return
+        self._relay = Relay(
+            caller=caller, client=self, gate=listener.gate, returns=listener.returns, pool=listener.pool,
+            settings=listener.relay_settings, spawn=listener.spawn,
+        )  # fmt: skip
+        choices = InitChoices(c2s.clientVer, c2s.recvNotify, c2s.programmingLanguage or "Unknown", c2s.aiType)
+        self.pause_reading()
+        listener.spawn(self._open(self._relay, choices, head, rsa, secret, iv, cipher))
+
+    def _decrypt_init(self, chunk: bytes, head: Head) -> tuple[bytes, RsaKey | None, str | None]:
+        raw = chunk[head.start + HEADER_SIZE : head.stop]
+        if frame.digest_matches(chunk, head):
+            return raw, None, None
+        door = self._listener.door
+        candidates: list[tuple[str | None, RsaKey]] = list(door.rsa_keys.items())
+        if door.shared_rsa is not None:
+            candidates.append((None, door.shared_rsa))
+        for key_id, rsa in candidates:
+            try:
+                plaintext = rsa.decrypt(raw)
+            except WireError:
+                continue
+            if frame.digest(plaintext) == head.digest:
+                return plaintext, rsa, key_id
+        if candidates:
+            raise BodyError("malformed_request", "InitConnect is neither in clear nor encrypted with an RSA key of this listener")
+        raise BodyError("malformed_request", "InitConnect does not match its SHA-1; this listener has no RSA key for encrypted clients")
+
+    def _identify(self, client_id: str, rsa_key_id: str | None) -> Caller:
+        """SECURITY: a secret that was shown and is wrong never falls back to another key."""
+        if client_id.startswith(KEY_PREFIX):
+            caller = self._listener.gate.grants.identify(_IFACE, client_id, self._address)
+            if rsa_key_id is not None and caller.key_id != rsa_key_id:
+                return Caller(_IFACE, None, self._address, _NO_KEY_HAS_THIS)
+            return caller
+        return Caller(_IFACE, rsa_key_id or self._listener.door.key_id, self._address)
+
+    async def _open(
+        self, relay: Relay, choices: InitChoices, head: Head, rsa: RsaKey | None, secret: str, iv: str, cipher: Cipher | None
+    ) -> None:
+        try:
+            theirs = await relay.open(choices, head.serial)
+        except UpstreamError as error:
+            if self._ended:
+                return
+            # not closed: the SDK retries on a new connection and would take the end of this one for the end of that
+            refused = self._listener.gate.refuse(relay.caller, catalog.CATALOG[catalog.INIT_CONNECT], head.proto_id, Refusal(Code(error.code), str(error)))
+            self._send(head, self._sealed_init(replies.refusal(head.fmt, refused.text), rsa, cipher), plaintext=replies.refusal(head.fmt, refused.text))
+            self._relay = None
+            self.resume_reading()
+            return
+        if self._ended:
+            relay.client_gone()
+            return
+        reply = message_class("InitConnect.Response")()
+        reply.s2c.CopyFrom(theirs.s2c)  # type: ignore[attr-defined]
+        self._welcome(head, reply, rsa, secret, iv, cipher)
+        self._listener.gate.metrics.allowed(_IFACE, relay.caller.key_id or "").inc()
+        self.resume_reading()
+
+    def _welcome(self, head: Head, reply: Message, rsa: RsaKey | None, secret: str, iv: str, cipher: Cipher | None) -> None:
+        """Answer InitConnect with our own session secret; from here on the connection is encrypted as agreed."""
+        reply.retType = 0  # type: ignore[attr-defined]
+        s2c = reply.s2c  # type: ignore[attr-defined]
+        s2c.connAESKey = secret
+        s2c.keepAliveInterval = KEEP_ALIVE_INTERVAL
+        s2c.ClearField("aesCBCiv")
+        if iv:
+            s2c.aesCBCiv = iv
+        plaintext = body.serialise(reply, head.fmt)
+        self._send(head, self._sealed_init(plaintext, rsa, cipher), plaintext=plaintext)
+        self.cipher = cipher
+
+    @staticmethod
+    def _sealed_init(plaintext: bytes, rsa: RsaKey | None, cipher: Cipher | None) -> bytes:
+        # the SDK encrypts InitConnect whenever it has an RSA file, but expects the answer in clear when it asked for none
+        return rsa.encrypt(plaintext) if rsa is not None and cipher is not None else plaintext
+
+    def _send(self, head: Head, on_wire: bytes, *, plaintext: bytes | None = None) -> None:
+        clear = on_wire if plaintext is None else plaintext
+        self.write(frame.build(head.proto_id, head.serial, clear, fmt=head.fmt, ciphertext=on_wire))
+
+    # -- quarantine and other ends --------------------------------------------------------------------------------
+
+    def _refuse_quarantined(self, chunk: bytes, head: Head) -> None:
+        assert self._quarantine is not None
+        plaintext = self._quarantine.answer(head.proto_id, head.fmt)
+        sealed = plaintext if self.cipher is None else self.cipher.encrypt(plaintext)
+        self._send(head, sealed, plaintext=plaintext)
+
+    def look_again(self) -> None:
+        """After a reload: a quarantined client whose key is good now is closed, so that its SDK connects anew."""
+        quarantine = self._quarantine
+        if quarantine is not None and isinstance(self._listener.gate.grants.of(quarantine.caller), Grant):
+            self.end("the key is good now")
+
+    def tick(self, now: float) -> None:
+        if self._quarantine is not None and now > self._quarantine.until:
+            self.end("the quarantine is over")
+        elif self._deadline and now > self._deadline:
+            self._listener.gate.metrics.client_cut("idle")
+            log.info("a client took too long over a frame and was cut", address=self._address)
+            self.end("too slow")
+
+    def _broken(self, error: WireError) -> None:
+        """Bytes that are not the protocol: recorded, answered where a header could be read, and closed."""
+        code = Code.BODY_TOO_LARGE if isinstance(error, OversizedFrame) else Code.MALFORMED_REQUEST
+        caller = self._relay.caller if self._relay is not None else Caller(_IFACE, None, self._address)
+        number = error.proto_id if isinstance(error, OversizedFrame) else 0
+        refused = self._listener.gate.refuse(
+            caller, catalog.CATALOG.get(number), number, Refusal(code, str(error))
+        )
+        if isinstance(error, OversizedFrame):
+            plaintext = replies.refusal(error.fmt, refused.text)
+            sealed = plaintext if self.cipher is None else self.cipher.encrypt(plaintext)
+            self.write(frame.build(error.proto_id, error.serial, plaintext, fmt=error.fmt, ciphertext=sealed))
+        self.end(str(error))
+
+
+def _client_cipher(c2s: Any, rsa: RsaKey | None) -> tuple[str, str, Cipher | None]:
+    """The session secret we hand out, its IV ("" unless CBC: the SDK takes its presence for CBC), and the cipher they make."""
+    secret = new_session_secret()
+    if rsa is None:
+        return secret, "", None
+    algorithm = Algorithm(c2s.packetEncAlgo) if c2s.HasField("packetEncAlgo") else Algorithm.FTAES_ECB
+    iv = new_session_secret() if algorithm is Algorithm.AES_CBC else ""
+    return secret, iv, session_cipher(algorithm, secret.encode(), iv.encode() or None)

@@ -1,0 +1,528 @@
+"""One client's conversation with OpenD: its requests through the gate and upstream in the order they came, and what comes back.
+
+Frames that need no look at their contents are passed in runs, one write per received chunk; the others take the slow
+path, one by one. The relay holds what is pending; it holds no rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any, Protocol
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from sidecar.errors import BodyError, UpstreamError, WireError
+from sidecar.gate import Answered, Asked, Forward, Gate, Refused
+from sidecar.grants import Caller, Grant
+from sidecar.policy.decision import Code, Refusal
+from sidecar.returns import Returns, Sight
+from sidecar.upstream.pool import Pool
+from sidecar.upstream.session import InitChoices, Session
+from sidecar.wire import body, catalog, frame, replies
+from sidecar.wire.catalog import CATALOG, Row
+from sidecar.wire.encryption import Cipher
+from sidecar.wire.frame import HEADER_SIZE, JSON, PROTOBUF, Head
+from sidecar.wire.messages import message_class
+
+log = structlog.get_logger()
+
+MAX_PENDING = 4096
+"""Unanswered requests of one connection beyond which nothing more is read from its client."""
+MAX_WAITING = 256
+"""Requests held back behind one that is being decided, beyond which nothing more is read from the client."""
+
+_NOTHING: frozenset[int] = frozenset()
+
+
+class ClientPort(Protocol):
+    """The client's side, as the listener gives it. `cipher` None = bodies in clear; `push_fmt` the format of pushes."""
+
+    cipher: Cipher | None
+    push_fmt: int
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames; a client that reads too slowly is cut by the listener."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def end(self, reason: str) -> None:
+        """Close the client's connection once what was written has gone out."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """Times in seconds. `order_linger`: how long a session outlives its client for its orders' answers."""
+
+    push_owner_wait: float = 2.0
+    order_linger: float = 20.0
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request held in its place: judged (`asked`), or plain with its protobuf body."""
+
+    row: Row
+    serial: int
+    fmt: int
+    asked: Asked | None
+    plain: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A request sent upstream whose answer cannot be passed as it is."""
+
+    row: Row
+    serial: int
+    fmt: int
+    forward: Forward | None = None
+
+    @property
+    def is_write(self) -> bool:
+        return self.forward is not None and self.forward.record is not None
+
+
+class Relay:
+    """Made by a listener for one client in good standing. The listener feeds `receive`, and says when the client has gone."""
+
+    __slots__ = (
+        "_blocked", "_client", "_gate", "_gone", "_held_pushes", "_lingering", "_paused", "_pending", "_pool",
+        "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, caller: Caller, client: ClientPort, gate: Gate, returns: Returns, pool: Pool, settings: RelaySettings,
+        spawn: Callable[..., asyncio.Task[Any]],
+    ) -> None:  # fmt: skip
+        self.caller = caller
+        self._client = client
+        self._gate = gate
+        self._returns = returns
+        self._pool = pool
+        self._settings = settings
+        self._spawn = spawn
+        self._session: Session | None = None
+        self._pending: dict[int, int | Pending] = {}
+        """Upstream serial → the proto id of a request passed as it was, or what to do with the answer."""
+        self._waiting: deque[Waiting] | None = None
+        self._worker: asyncio.Task[Any] | None = None
+        self._held_pushes: list[tuple[int, bytes]] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._gone = False
+        self._paused = False
+        self._blocked = False
+
+    async def open(self, choices: InitChoices, first_serial: int) -> Message:
+        """Open the upstream session; return OpenD's InitConnect answer. Raises UpstreamError."""
+        session = await self._pool.open(self, choices, first_serial)
+        if self._gone:
+            self._drop_session(session)
+            raise UpstreamError("the client has gone")
+        self._session = session
+        assert session.init_reply is not None
+        return session.init_reply
+
+    # -- from the client ------------------------------------------------------------------------------------------
+
+    def receive(self, chunk: bytes, heads: list[Head]) -> None:
+        """Whole frames of the client, in order."""
+        session = self._session
+        if session is None:
+            return
+        if self._waiting or self._client.cipher is not None or session.cipher is not None:
+            for head in heads:
+                self._take(chunk, head)
+            return
+        # INVARIANT: the key is looked up for every chunk, and nothing can change between the frames of one
+        grant = self._gate.grants.of(self.caller)
+        passable = grant.passable if isinstance(grant, Grant) else _NOTHING
+        pending, view = self._pending, memoryview(chunk)
+        passed, run, run_stop, last = 0, -1, 0, session.last_serial
+        for head in heads:
+            proto_id, fmt, serial, digest, start, stop = head
+            if (
+                proto_id in passable
+                and fmt == PROTOBUF
+                and last < serial < frame.MAX_SERIAL
+                and sha1(view[start + HEADER_SIZE : stop], usedforsecurity=False).digest() == digest
+            ):
+                pending[serial] = proto_id
+                last = serial
+                passed += 1
+                if run < 0:
+                    run = start
+                run_stop = stop
+                continue
+            if run >= 0:
+                session.write(view[run:run_stop])
+                run = -1
+            session.last_serial = last
+            self._take(chunk, head)
+            last = session.last_serial
+            if self._waiting:
+                passable = _NOTHING  # what follows a waiting request waits behind it
+        session.last_serial = last
+        if run >= 0:
+            session.write(chunk if run == 0 and run_stop == len(chunk) else view[run:run_stop])
+        if passed:
+            self._gate.metrics.allowed(self.caller.iface, self.caller.key_id or "").inc(passed)
+            if len(pending) > MAX_PENDING:
+                self._pace()
+
+    def _take(self, chunk: bytes, head: Head) -> None:
+        """One frame on the slow path: opened, admitted, understood, and decided or queued."""
+        admitted = self._gate.admit(self.caller, head.proto_id)
+        if isinstance(admitted, Refused):
+            self._refuse(head.proto_id, head.serial, head.fmt, admitted)
+            return
+        try:
+            raw = self._open_body(chunk, head)
+            item = self._understand(admitted, head, raw)
+        except BodyError as error:
+            refused = self._gate.refuse(self.caller, admitted, head.proto_id, Refusal(Code(error.code), str(error)))
+            self._refuse(head.proto_id, head.serial, head.fmt, refused)
+            return
+        if isinstance(item, Refused):
+            self._refuse(head.proto_id, head.serial, head.fmt, item)
+            return
+        if self._waiting or (item.asked is not None and self._gate.waits(item.asked)):
+            self._wait(item)
+        elif item.asked is None:
+            self._pass_plain(item)
+        else:
+            self._carry_out(item, self._gate.decide_now(item.asked))
+
+    def _open_body(self, chunk: bytes, head: Head) -> bytes:
+        if head.fmt not in (PROTOBUF, JSON):
+            raise BodyError("malformed_request", f"the body format is `{head.fmt}`, it must be 0 (protobuf) or 1 (JSON)")
+        raw = chunk[head.start + HEADER_SIZE : head.stop]
+        cipher = self._client.cipher
+        if cipher is not None:
+            try:
+                raw = cipher.decrypt(raw)
+            except WireError as error:
+                raise BodyError("malformed_request", f"the body could not be decrypted: {error}") from None
+        if sha1(raw, usedforsecurity=False).digest() != head.digest:
+            raise BodyError("malformed_request", "the body does not match the SHA-1 in its header")
+        return raw
+
+    def _understand(self, row: Row, head: Head, raw: bytes) -> Waiting | Refused:
+        if row.judged or self._gate.grants.audits_reads:
+            asked = self._gate.understand(self.caller, row, head.fmt, raw)
+            return asked if isinstance(asked, Refused) else Waiting(row, head.serial, head.fmt, asked)
+        if head.fmt == JSON:
+            if row.request is None:
+                raise BodyError("unknown_request", f"{row.name} has no message in futu-api, it can only be sent as protobuf")
+            raw = body.serialise(body.parse(row.request, JSON, raw, strict=False), PROTOBUF)
+        return Waiting(row, head.serial, head.fmt, None, raw)
+
+    # -- waiting in order -----------------------------------------------------------------------------------------
+
+    def _wait(self, item: Waiting) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(item)
+        if item.asked is not None and self._gate.waits(item.asked):
+            self._gate.prefetch(item.asked)
+        if self._worker is None:
+            self._worker = self._spawn(self._work())
+        elif len(self._waiting) > MAX_WAITING:
+            self._pace()
+
+    async def _work(self) -> None:
+        """Carry out what waits, strictly in order, until nothing waits."""
+        try:
+            while self._waiting:
+                item = self._waiting[0]
+                if item.asked is None:
+                    admitted = self._gate.admit(self.caller, item.row.id)
+                    if isinstance(admitted, Refused):
+                        self._refuse(item.row.id, item.serial, item.fmt, admitted)
+                    else:
+                        self._pass_plain(item)
+                elif self._gate.waits(item.asked) or item.asked.gathering is not None:
+                    self._carry_out(item, await self._gate.decide(item.asked, self._obstacle))
+                else:
+                    self._carry_out(item, self._gate.decide_now(item.asked))
+                if self._waiting:
+                    self._waiting.popleft()
+                self._pace()
+        except Exception:
+            log.exception("a request could not be decided; its connection is closed", key=self.caller.key_id)
+            self._client.end("a request could not be decided")
+        finally:
+            self._worker = None
+
+    def _obstacle(self) -> Refusal | None:
+        if self._gone:
+            return Refusal(Code.CLIENT_GONE, "the client disconnected before its order was sent")
+        if self._session is None or not self._session.ready:
+            return Refusal(Code.UPSTREAM_UNAVAILABLE, "the connection to OpenD ended before the order was sent")
+        return None
+
+    # -- to OpenD -------------------------------------------------------------------------------------------------
+
+    def _pass_plain(self, item: Waiting) -> None:
+        if self._session is None:
+            return
+        self._send(item, item.plain, None)
+        self._gate.metrics.allowed(self.caller.iface, self.caller.key_id or "").inc()
+
+    def _carry_out(self, item: Waiting, verdict: Forward | Answered | Refused) -> None:
+        if isinstance(verdict, Refused):
+            self._refuse(item.row.id, item.serial, item.fmt, verdict)
+        elif isinstance(verdict, Answered):
+            self._answer(item.row, item.serial, item.fmt, verdict.body)
+        else:
+            # INVARIANT: what was judged is what is sent: the message is encoded anew
+            self._send(item, verdict.asked.message.SerializeToString(), verdict)
+
+    def _send(self, item: Waiting, plaintext: bytes, forward: Forward | None) -> None:
+        session = self._session
+        if session is None or not session.ready:
+            return  # the loss of the session answers and closes the client
+        try:
+            serial = session.send(item.row.id, plaintext, item.serial)
+        except UpstreamError as error:
+            self._client.end(str(error))
+            return
+        self._pending[serial] = Pending(item.row, item.serial, item.fmt, forward)
+
+    # -- to the client --------------------------------------------------------------------------------------------
+
+    def _reply(self, proto_id: int, serial: int, fmt: int, plaintext: bytes) -> None:
+        if self._gone:
+            return
+        cipher = self._client.cipher
+        sealed = None if cipher is None else cipher.encrypt(plaintext)
+        self._client.write(frame.build(proto_id, serial, plaintext, fmt=fmt, ciphertext=sealed))
+
+    def _refuse(self, proto_id: int, serial: int, fmt: int, refused: Refused) -> None:
+        fmt = JSON if fmt == JSON else PROTOBUF
+        self._reply(proto_id, serial, fmt, replies.refusal(fmt, refused.text))
+
+    def _answer(self, row: Row, serial: int, fmt: int, plaintext: bytes) -> None:
+        """A protobuf Response, in the format of its request."""
+        if fmt == JSON and row.response is not None:
+            plaintext = body.serialise(message_class(row.response).FromString(plaintext), JSON)
+        self._reply(row.id, serial, fmt, plaintext)
+
+    # -- SessionOwner: from OpenD ---------------------------------------------------------------------------------
+
+    def upstream_received(self, chunk: bytes, heads: list[Head]) -> None:
+        session = self._session
+        if session is None:
+            return
+        fast = self._client.cipher is None and session.cipher is None and not self._gone
+        grant = self._gate.grants.of(self.caller)
+        pushes = grant.pushes if fast and self._client.push_fmt == PROTOBUF and isinstance(grant, Grant) else _NOTHING
+        pending, run, run_stop = self._pending, -1, 0
+        for head in heads:
+            proto_id, serial, start, stop = head.proto_id, head.serial, head.start, head.stop
+            if proto_id in pushes:
+                passed = True
+            elif proto_id in catalog.PUSH_IDS:
+                passed = False
+            else:
+                passed = fast and pending.get(serial) == proto_id
+                if passed:
+                    del pending[serial]
+            if passed:
+                if run < 0:
+                    run = start
+                run_stop = stop
+                continue
+            if run >= 0:
+                self._client.write(chunk[run:run_stop])
+                run = -1
+            try:
+                if proto_id in catalog.PUSH_IDS:
+                    self._pushed(proto_id, session.plain_body(chunk, head), grant)
+                else:
+                    self._replied(session.plain_body(chunk, head), head)
+            except (WireError, BodyError, DecodeError) as error:
+                session.fail(f"OpenD's answer to request {proto_id} could not be read: {error}")
+                return
+        if run >= 0:
+            self._client.write(chunk if run == 0 and run_stop == len(chunk) else chunk[run:run_stop])
+        if self._paused:
+            self._pace()
+
+    def _replied(self, plaintext: bytes, head: Head) -> None:
+        entry = self._pending.pop(head.serial, None)
+        if entry is None:
+            return  # the answer to a KeepAlive of our own, or to nobody
+        if isinstance(entry, int):
+            if entry == head.proto_id:
+                self._reply(head.proto_id, head.serial, PROTOBUF, plaintext)
+            return
+        row = entry.row
+        if row.id != head.proto_id:
+            return
+        if entry.forward is None or row.response is None:
+            self._answer(row, entry.serial, entry.fmt, plaintext)
+            return
+        response = message_class(row.response).FromString(plaintext)
+        if entry.is_write:
+            self._spawn(self._order_replied(entry, entry.forward, response))
+            return
+        refusal = self._returns.narrow(self.caller, row, response)
+        if refusal is not None:
+            self._refuse(row.id, entry.serial, entry.fmt, self._gate.refuse_asked(entry.forward.asked, refusal))
+        else:
+            self._reply(row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
+
+    async def _order_replied(self, entry: Pending, forward: Forward, response: Message) -> None:
+        await self._returns.order_answered(forward, response)
+        self._reply(entry.row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
+        if self._gone and not self._owes_orders():
+            self._close_session()
+
+    def _pushed(self, proto_id: int, plaintext: bytes, grant: Grant | Refusal) -> None:
+        row = CATALOG[proto_id]
+        if row.judged:
+            sight = self._returns.judge_push(self.caller, proto_id, plaintext)
+            if sight is Sight.WAIT and not self._gone:
+                self._hold_push(proto_id, plaintext)
+                return
+            shown = sight is Sight.SHOW
+        else:
+            shown = isinstance(grant, Grant) and proto_id in grant.pushes
+        if shown:
+            self._push(row, plaintext)
+        else:
+            self._returns.hidden(self.caller, row)
+
+    def _push(self, row: Row, plaintext: bytes) -> None:
+        fmt = self._client.push_fmt
+        if fmt == JSON:
+            if row.response is None:
+                return
+            plaintext = body.serialise(message_class(row.response).FromString(plaintext), JSON)
+        self._reply(row.id, 0, fmt, plaintext)
+
+    def _hold_push(self, proto_id: int, plaintext: bytes) -> None:
+        """Keep a push until its order's owner is known, for at most `push_owner_wait`."""
+        if self._held_pushes is None:
+            self._held_pushes = []
+            self._returns.on_owner_known.add(self._look_again)
+        held = (proto_id, plaintext)
+        self._held_pushes.append(held)
+        asyncio.get_running_loop().call_later(self._settings.push_owner_wait, self._give_up_push, held)
+
+    def _look_again(self) -> None:
+        held, self._held_pushes = self._held_pushes or [], []
+        for proto_id, plaintext in held:
+            sight = self._returns.judge_push(self.caller, proto_id, plaintext)
+            if sight is Sight.WAIT:
+                self._held_pushes.append((proto_id, plaintext))
+            elif sight is Sight.SHOW:
+                self._push(CATALOG[proto_id], plaintext)
+            else:
+                self._returns.hidden(self.caller, CATALOG[proto_id])
+        if not self._held_pushes:
+            self._release_pushes()
+
+    def _give_up_push(self, held: tuple[int, bytes]) -> None:
+        if self._held_pushes is not None and held in self._held_pushes:
+            self._held_pushes.remove(held)
+            self._returns.hidden(self.caller, CATALOG[held[0]])
+            if not self._held_pushes:
+                self._release_pushes()
+
+    def _release_pushes(self) -> None:
+        self._held_pushes = None
+        self._returns.on_owner_known.discard(self._look_again)
+
+    # -- ends -----------------------------------------------------------------------------------------------------
+
+    def upstream_lost(self, reason: str) -> None:
+        """INVARIANT: every pending request is answered, then the client is closed: only that makes the SDKs recover."""
+        session, self._session = self._session, None
+        if session is not None:
+            self._pool.forget(session)
+        pending, self._pending = self._pending, {}
+        for serial, entry in pending.items():
+            if isinstance(entry, Pending) and entry.is_write:
+                assert entry.forward is not None
+                self._returns.order_lost(entry.forward, reason)
+                text = f"{reason} before it answered; whether this was carried out is unknown, look at the order list before sending it again"
+                lost = Refused(Code.UPSTREAM_UNAVAILABLE, Refusal(Code.UPSTREAM_UNAVAILABLE, text).text(entry.forward.asked.decision_id))
+            else:
+                lost = Refused(Code.UPSTREAM_UNAVAILABLE, f"[sidecar:{Code.UPSTREAM_UNAVAILABLE.value}] {reason}")
+            if isinstance(entry, int):
+                self._refuse(entry, serial, PROTOBUF, lost)
+            else:
+                self._refuse(entry.row.id, entry.serial, entry.fmt, lost)
+        if not self._gone:
+            self._refuse_waiting(reason)
+            self._client.end(reason)
+
+    def _refuse_waiting(self, reason: str) -> None:
+        """What has not begun to be decided is answered; the one being decided meets the obstacle at its last look."""
+        if self._waiting is None:
+            return
+        behind = list(self._waiting)[1:] if self._worker is not None else list(self._waiting)
+        for item in behind:
+            self._waiting.remove(item)
+            refused = self._gate.refuse(self.caller, item.row, item.row.id, Refusal(Code.UPSTREAM_UNAVAILABLE, reason))
+            self._refuse(item.row.id, item.serial, item.fmt, refused)
+
+    def upstream_writable(self, writable: bool) -> None:
+        self._blocked = not writable
+        self._pace()
+
+    def client_gone(self) -> None:
+        """The client's connection has ended. The session stays for `order_linger` while orders are unanswered."""
+        if self._gone:
+            return
+        self._gone = True
+        if self._held_pushes is not None:
+            self._release_pushes()
+        if self._waiting is not None:
+            while len(self._waiting) > (1 if self._worker is not None else 0):
+                item = self._waiting.pop()
+                if item.asked is not None and item.asked.gathering is not None:
+                    item.asked.gathering.cancel()
+        if self._session is None:
+            return
+        if self._owes_orders():
+            self._lingering = asyncio.get_running_loop().call_later(self._settings.order_linger, self._close_session)
+        else:
+            self._close_session()
+
+    def _owes_orders(self) -> bool:
+        return any(isinstance(entry, Pending) and entry.is_write for entry in self._pending.values())
+
+    def _close_session(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        for entry in self._pending.values():
+            if isinstance(entry, Pending) and entry.forward is not None and entry.is_write:
+                self._returns.order_lost(entry.forward, "the client has gone and OpenD did not answer in time")
+        self._pending.clear()
+        session, self._session = self._session, None
+        if session is not None:
+            self._drop_session(session)
+
+    def _drop_session(self, session: Session) -> None:
+        session.close()
+        self._pool.forget(session)
+
+    def _pace(self) -> None:
+        """Read from the client only while what it already asked for fits."""
+        busy = self._blocked or len(self._pending) > MAX_PENDING or (self._waiting is not None and len(self._waiting) > MAX_WAITING)
+        if busy and not self._paused:
+            self._paused = True
+            self._client.pause_reading()
+        elif self._paused and not busy:
+            self._paused = False
+            self._client.resume_reading()

@@ -1,0 +1,203 @@
+"""What comes back from OpenD: replies narrowed to what a key may see, pushes judged, orders settled. Decides no request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from sidecar.audit.record import Outcome
+from sidecar.errors import BodyError, RecordError
+from sidecar.facts.accounts import Accounts
+from sidecar.gate import Forward
+from sidecar.grants import Caller, Grant, Grants
+from sidecar.intents.model import TrdEnv
+from sidecar.intents.read import TAG
+from sidecar.intents.replies import FAILED_STATUSES, PushSubject, read_place_reply, read_push
+from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.reservation import Reservation
+from sidecar.metrics import Metrics
+from sidecar.policy.decision import Refusal
+from sidecar.policy.key import Scope
+from sidecar.recorder import Recorder
+from sidecar.wire import catalog
+from sidecar.wire.catalog import CATALOG, Row
+from sidecar.wire.messages import message_class
+
+log = structlog.get_logger()
+
+
+_REFUSED = frozenset({-1, -500})
+"""retType Failed and Invalid: OpenD's own no. Timeout (-100), disconnect (-200) and unknown (-400) may hide an order."""
+
+
+class Sight(Enum):
+    SHOW = "show"
+    HIDE = "hide"
+    WAIT = "wait"
+    """Whose order it is, is not known yet; ask again when `on_owner_known` fires, and hide it in the end."""
+
+
+class Returns:
+    """Judges what OpenD sends, against the key as it is now. All methods run on the event loop."""
+
+    def __init__(
+        self, *, grants: Grants, ledger: Ledger, recorder: Recorder, accounts: Accounts, metrics: Metrics, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._grants = grants
+        self._ledger = ledger
+        self._recorder = recorder
+        self._accounts = accounts
+        self._metrics = metrics
+        self._clock = clock
+        self.on_owner_known: set[Callable[[], None]] = set()
+
+    # -- replies --------------------------------------------------------------------------------------------------
+
+    def narrow(self, caller: Caller, row: Row, response: Message) -> Refusal | None:
+        """Take out of a reply what the key may not see (2001: accounts; 2201, 2211: orders of others). Changes `response`."""
+        if row.id not in (catalog.GET_ACC_LIST, catalog.GET_ORDER_LIST, catalog.GET_ORDER_FILL_LIST):
+            return None
+        grant = self._grants.of(caller)
+        if isinstance(grant, Refusal):
+            return grant
+        s2c = response.s2c  # type: ignore[attr-defined]
+        if row.id == catalog.GET_ACC_LIST:
+            _keep(s2c.accList, lambda acc: acc.trdEnv in (0, 1) and grant.may_see(acc.accID, TrdEnv(acc.trdEnv)))
+        elif not _sees_all_orders(grant):
+            acc_id = s2c.header.accID
+            orders = s2c.orderList if row.id == catalog.GET_ORDER_LIST else s2c.orderFillList
+            _keep(orders, lambda order: self._owns(grant, acc_id, order.orderID, order.orderIDEx))
+        return None
+
+    def _owns(self, grant: Grant, acc_id: int, order_id: int, order_id_ex: str) -> bool:
+        owner = self._ledger.owner_of(acc_id, order_id, order_id_ex)
+        return owner is not None and owner.key_id == grant.key.id
+
+    # -- orders ---------------------------------------------------------------------------------------------------
+
+    async def order_answered(self, forward: Forward, response: Message) -> None:
+        """OpenD answered an order or a cancel: settle it and record the outcome. The order → key map is durable on return."""
+        decision_id = forward.asked.decision_id
+        reply = read_place_reply(forward.asked.row.id, response)
+        if forward.reserved:
+            if reply.ret_type in _REFUSED:
+                self._ledger.refused_by_opend(decision_id)
+            elif reply.ret_type == 0:
+                self._accepted(decision_id, reply.order_id, reply.order_id_ex)
+        outcome: Outcome = "success" if reply.ret_type == 0 else "failure" if reply.ret_type in _REFUSED else "unknown"
+        self._outcome(forward, outcome, reply.ret_type, reply.ret_msg, reply.order_id, reply.order_id_ex)
+        if forward.reserved:
+            try:
+                await self._recorder.flush_ledger()
+            except RecordError as error:
+                log.error("an order's owner could not be written down; it is kept in memory", decision=decision_id, error=str(error))
+
+    def order_lost(self, forward: Forward, reason: str) -> None:
+        """The answer will not come. INVARIANT: unknown is used: the reservation stays."""
+        self._outcome(forward, "unknown", None, reason)
+
+    def _outcome(
+        self, forward: Forward, outcome: Outcome, ret_type: int | None, message: str, order_id: int = 0, order_id_ex: str = ""
+    ) -> None:
+        if forward.record is None:
+            return
+        latency = time.perf_counter() - forward.asked.arrived
+        record = replace(
+            forward.record,
+            at=self._clock(),
+            outcome=outcome,
+            ret_type=ret_type,
+            message=message or None,
+            latency_us=round(latency * 1_000_000),
+            order_id=order_id or forward.record.order_id,
+            order_id_ex=order_id_ex or forward.record.order_id_ex,
+        )
+        self._recorder.note(record)
+        self._metrics.stage_seconds("upstream", latency)
+
+    def _accepted(self, decision_id: str, order_id: int, order_id_ex: str) -> None:
+        self._ledger.accepted(decision_id, order_id, order_id_ex)
+        for callback in tuple(self.on_owner_known):
+            callback()
+
+    # -- pushes ---------------------------------------------------------------------------------------------------
+
+    def judge_push(self, caller: Caller, proto_id: int, body: bytes) -> Sight:
+        """Whether an account push may go to this caller now."""
+        subject = self.learn(proto_id, body)
+        grant = self._grants.of(caller)
+        if subject is None or isinstance(grant, Refusal) or not grant.may_see(subject.account.acc_id, subject.account.env):
+            return Sight.HIDE
+        account = self._accounts.get(subject.account.acc_id)
+        if account is not None and account.env is not subject.account.env:
+            return Sight.HIDE
+        if _sees_all_orders(grant):
+            return Sight.SHOW
+        if not subject.order_id and not subject.order_id_ex:
+            return Sight.HIDE
+        owner = self._ledger.owner_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
+        if owner is None or owner.key_id is None:
+            return Sight.WAIT
+        return Sight.SHOW if owner.key_id == grant.key.id else Sight.HIDE
+
+    def hidden(self, caller: Caller, row: Row) -> None:
+        """Count a push that was kept from a caller."""
+        self._metrics.filtered_push(row.permission.value, caller.key_id or "")
+
+    def learn(self, proto_id: int, body: bytes) -> PushSubject | None:
+        """Take from an order push whose order it is and whether it failed. The house connection hears those of all accounts."""
+        row = CATALOG[proto_id]
+        try:
+            subject = read_push(proto_id, message_class(row.response or "").FromString(body))
+        except (DecodeError, BodyError) as error:
+            log.warning("an order push could not be read", proto_id=proto_id, error=str(error))
+            return None
+        if proto_id == catalog.UPDATE_ORDER:
+            decision_id = self._reserved_as(subject)
+            if decision_id is not None:
+                self._accepted(decision_id, subject.order_id, subject.order_id_ex)
+            if subject.order_status in FAILED_STATUSES and not subject.fill_qty:
+                failed = self._ledger.decision_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
+                if failed is not None:
+                    self._ledger.order_failed(failed)
+        return subject
+
+    def _reserved_as(self, subject: PushSubject) -> str | None:
+        """The reservation an early push belongs to, when its order id is not mapped yet."""
+        owner = self._ledger.owner_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
+        if owner is not None and owner.key_id is not None:
+            return None
+        waiting = self._ledger.unsettled(subject.account.acc_id)
+        if TAG.fullmatch(subject.remark or ""):
+            return next((r.decision_id for r in waiting if r.remark == subject.remark and _same_order(r, subject)), None)
+        matches = [r for r in waiting if _same_order(r, subject) and r.remark == (subject.remark or "")]
+        return matches[0].decision_id if len(matches) == 1 else None
+
+
+def _sees_all_orders(grant: Grant) -> bool:
+    return Scope.ACC_READ in grant.key.scopes or Scope.TRADE_CANCEL in grant.key.scopes
+
+
+def _same_order(reservation: Reservation, subject: PushSubject) -> bool:
+    """SECURITY: a tag alone is not believed: whoever may write remarks could claim another's order."""
+    return (
+        subject.security is not None
+        and reservation.symbol == subject.security.symbol
+        and reservation.side == subject.side
+        and reservation.order_type == subject.order_type
+        and reservation.qty == subject.qty
+    )
+
+
+def _keep(repeated: object, wanted: Callable[..., bool]) -> None:
+    """Narrow a repeated protobuf field in place."""
+    for index in range(len(repeated) - 1, -1, -1):  # type: ignore[arg-type]
+        if not wanted(repeated[index]):  # type: ignore[index]
+            del repeated[index]  # type: ignore[attr-defined]
+
+
