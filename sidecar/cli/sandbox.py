@@ -7,6 +7,7 @@ import signal
 import sys
 
 import click
+
 from sidecar.errors import SidecarError
 from sidecar.sandbox import Sandbox, SandboxSettings
 

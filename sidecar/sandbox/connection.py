@@ -1,4 +1,4 @@
-"""One client's TCP connection: frames, InitConnect, encryption, serials, and the way to a handler and back. Knows no handler's business.
+"""One client's TCP connection: frames, InitConnect, encryption, serials, the way to a handler and back. Judges no request.
 
 What is imitated, and how sure that is (protocol facts, sections 1, 2 and 11):
 
@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from google.protobuf.message import DecodeError, Message
+
 from sidecar.errors import BodyError, WireError
 from sidecar.sandbox.answers import NOT_SUPPORTED, Answer, Failure, response
 from sidecar.sandbox.received import ReceivedLog
@@ -118,9 +119,15 @@ class Connection(asyncio.Protocol):
         outbox.clear()
 
     def close(self) -> None:
+        """Close once everything queued has been written."""
         if self._transport is not None:
             self.flush()
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close now, whatever the client has not read."""
+        if self._transport is not None:
+            self._transport.abort()
 
     # --- one frame ---
 

@@ -1,4 +1,4 @@
-"""The life of orders: taken, confirmed, matched against the moving quotes, changed, cancelled, failed. Judges no request (`rules`) and sends nothing itself."""
+"""The life of orders: taken, confirmed, matched against moving quotes, changed, cancelled, failed. Judges no request (`rules`), sends nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Exchange:
         publish_fill: Callable[[Fill], None],
     ) -> None:
         self._market = market
-        self._random = Random(f"exchange {seed}")
+        self._random = Random(f"exchange {seed}")  # noqa: S311 - a seed must give the same again
         self._latency = latency
         self._later = later
         self._publish_order = publish_order

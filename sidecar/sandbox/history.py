@@ -1,4 +1,4 @@
-"""Past prices: K-lines and intraday points, computed from the seed for any range. Nothing is stored, nothing depends on the walk of today."""
+"""Past prices: K-lines and intraday points, computed from the seed for any range. Stores nothing, does not move."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sidecar.sandbox import clock
 from sidecar.sandbox.instruments import Instrument
-from sidecar.sandbox.market import Quote
+from sidecar.sandbox.market import Market, Quote
 from sidecar.wire.messages import module
 
 MINUTES = {1: 1, 10: 3, 6: 5, 12: 10, 7: 15, 8: 30, 9: 60, 13: 120, 14: 180, 15: 240}
@@ -23,8 +23,11 @@ KL_TYPES = frozenset({*MINUTES, DAY, WEEK, MONTH, YEAR, QUARTER})
 class History:
     """Bars of every instrument; the same seed gives the same past."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, market: Market, now: float) -> None:
         self._seed = seed
+        self._market = market
+        self._now = now
+        self._scales: dict[Instrument, float] = {}
         self._phases: dict[Instrument, tuple[float, float, float]] = {}
 
     def bars(self, quote: Quote, kl_type: int, begin: date, end: date, now: float) -> Iterator[Any]:
@@ -40,11 +43,19 @@ class History:
 
     def close_of(self, instrument: Instrument, day: date) -> float:
         """The close of a past day, a float: these are for looking at, no order is judged by them."""
-        base = float(instrument.base)
+        scale = self._scales.get(instrument)
+        if scale is None:
+            yesterday = clock.market_day(instrument.market, self._now) - timedelta(days=1)
+            close = float(self._market.quotes[instrument].previous_close)
+            scale = self._scales[instrument] = close / self._wave(instrument, clock.last_trading_day(yesterday))
+        return scale * self._wave(instrument, day)
+
+    def _wave(self, instrument: Instrument, day: date) -> float:
+        """The shape of the past around 1; scaled so that it ends at the previous close."""
         slow, fast, phase = self._phase(instrument)
         number = day.toordinal()
         drift = 0.07 * sin(number / slow + phase) + 0.035 * sin(number / fast + phase * 2)
-        return base * (1 + drift + 0.008 * self._noise(instrument, number))
+        return 1 + drift + 0.008 * self._noise(instrument, number)
 
     def _phase(self, instrument: Instrument) -> tuple[float, float, float]:
         found = self._phases.get(instrument)

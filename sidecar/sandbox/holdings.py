@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.sandbox import clock
-from sidecar.sandbox.accounts import FUTURE_MARGIN, SHORT_MARGIN, ZERO, Account, Position, TrdMarket, convert
+from sidecar.sandbox.accounts import FUTURE_MARGIN, SHORT_MARGIN, ZERO, Account, Position, convert
 from sidecar.sandbox.answers import Answer, Failure, Handler, response
-from sidecar.sandbox.instruments import HK, SH, SZ, TRADE_MARKET, US, Currency, Instrument, Kind
+from sidecar.sandbox.instruments import HK, TRADE_MARKET, US, Currency, Kind
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import (
     UNPRICED,
@@ -20,7 +20,7 @@ from sidecar.sandbox.orders import (
 )  # fmt: skip
 from sidecar.sandbox.quote_messages import security
 from sidecar.sandbox.quotes import unknown
-from sidecar.sandbox.rules import exact, find_account, find_instrument
+from sidecar.sandbox.rules import exact, find_account, find_instrument, fits
 from sidecar.sandbox.session import Session
 
 _MARGIN_RATIO_MAX = 100
@@ -126,7 +126,7 @@ class HoldingsDesk:
             )
         for market in account.markets:
             value = sum(
-                (p.quantity * self._last(p) for p in account.positions.values() if _fits(market, p.instrument)), ZERO
+                (p.quantity * self._last(p) for p in account.positions.values() if fits(market, p.instrument)), ZERO
             )
             funds.marketInfoList.add(trdMarket=int(market), assets=float(value))
 
@@ -149,7 +149,7 @@ class HoldingsDesk:
             instrument = position.instrument
             if wanted.codeList and instrument.code not in wanted.codeList:
                 continue
-            if wanted.filterMarket and not _fits(wanted.filterMarket, instrument):
+            if wanted.filterMarket and not fits(wanted.filterMarket, instrument):
                 continue
             value = abs(position.quantity) * position.cost * instrument.multiplier
             ratio = float(self._profit(position) / value) if value else 0.0
@@ -165,7 +165,7 @@ class HoldingsDesk:
         last = self._market.quotes[instrument].last
         message.positionID, message.positionSide = position.number, int(position.quantity < 0)
         message.code, message.name = instrument.code, instrument.name
-        message.qty = float(abs(position.quantity)) if instrument.kind is not Kind.STOCK else float(position.quantity)
+        message.qty = float(position.quantity)  # negative for a short position (inferred)
         sellable = account.sellable(instrument) if position.quantity > 0 else abs(position.quantity)
         message.canSellQty = float(sellable)
         message.price, message.costPrice = float(last), float(position.cost)
@@ -176,7 +176,7 @@ class HoldingsDesk:
         message.realizedPL = float(position.realized)
         message.secMarket, message.currency = TRADE_MARKET[instrument.market], int(instrument.currency)
         message.trdMarket = int(
-            next((market for market in account.markets if _fits(market, instrument)), account.markets[0])
+            next((market for market in account.markets if fits(market, instrument)), account.markets[0])
         )
         message.td_buyQty, message.td_buyVal = float(position.bought), float(position.bought_value)
         message.td_sellQty, message.td_sellVal = float(position.sold), float(position.sold_value)
@@ -243,13 +243,13 @@ class HoldingsDesk:
 
     def fills(self, session: Session, c2s: Any) -> Answer:
         """2211; not for paper accounts (documented)."""
-        return self._fills(c2s, "Trd_GetOrderFillList")
+        return self._fills(c2s, "Trd_GetOrderFillList", today_only=True)
 
     def fill_history(self, session: Session, c2s: Any) -> Answer:
         """2222; not for paper accounts (documented)."""
-        return self._fills(c2s, "Trd_GetHistoryOrderFillList")
+        return self._fills(c2s, "Trd_GetHistoryOrderFillList", today_only=False)
 
-    def _fills(self, c2s: Any, name: str) -> Answer:
+    def _fills(self, c2s: Any, name: str, *, today_only: bool) -> Answer:
         account = find_account(self._accounts, c2s.header)
         if isinstance(account, Failure):
             return account
@@ -258,6 +258,8 @@ class HoldingsDesk:
         answer = response(name)
         answer.s2c.header.CopyFrom(c2s.header)
         for fill in account.fills:
+            if today_only and fill.order.number not in account.orders:
+                continue
             if _chosen(fill.order, c2s.filterConditions, fill.time):
                 fill_fill_message(answer.s2c.orderFillList.add(), fill)
         return answer
@@ -370,14 +372,3 @@ def _moment(text: str, otherwise: str) -> str:
     if not isinstance(day, date):
         return ""
     return f"{day.isoformat()} {text.strip().split(' ')[1] if ' ' in text.strip() else otherwise}"
-
-
-def _fits(market: int, instrument: Instrument) -> bool:
-    """Whether an instrument belongs to a TrdMarket."""
-    if instrument.kind is Kind.FUTURE:
-        return market in (TrdMarket.FUTURES, *range(TrdMarket.FUTURES_SIMULATE_HK, TrdMarket.FUTURES_SIMULATE_JP + 1))
-    if instrument.market == HK:
-        return market == TrdMarket.HK
-    if instrument.market == US:
-        return market == TrdMarket.US
-    return instrument.market in (SH, SZ) and market in (TrdMarket.CN, TrdMarket.HKCC)

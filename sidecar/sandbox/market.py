@@ -1,4 +1,4 @@
-"""The moving market: last price, best bid and ask of every instrument, stepped by a seeded random walk. Knows no subscriber and no order."""
+"""The moving market: last price, best bid and ask of every instrument, by a seeded random walk. Knows no subscriber, no order."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Market:
 
     def __init__(self, listing: Listing, seed: int, now: float) -> None:
         self.listing = listing
-        self._random = Random(f"market {seed}")
+        self._random = Random(f"market {seed}")  # noqa: S311 - a seed must give the same again
         self.quotes: dict[Instrument, Quote] = {}
         self._walking: list[Quote] = []
         self._derived: list[Quote] = []

@@ -1,4 +1,4 @@
-"""The protobuf messages of one quote: basic quote, snapshot, order book, ticker, broker queue. Decides nothing, remembers only serialised bytes.
+"""The protobuf messages of one quote: basic quote, snapshot, order book, ticker, broker queue. Decides nothing.
 
 Prices turn from Decimal to double here and only here, because the protocol's fields are doubles.
 """

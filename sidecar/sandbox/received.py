@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from google.protobuf.message import Message
+
 from sidecar.errors import ConfigError
 
 

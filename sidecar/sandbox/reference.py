@@ -239,10 +239,12 @@ class ReferenceDesk:
         owner = self._listing.find(c2s.security.market, c2s.security.code)
         if owner is None:
             return unknown(c2s.security)
-        kind = Kind.WARRANT if c2s.referenceType == 1 else Kind.FUTURE
         answer = response("Qot_GetReference")
+        root = owner.code.removesuffix("main") if owner.main else "\0"
         for instrument in self._listing:
-            if instrument.kind is kind and instrument.owner is owner:
+            warrant = c2s.referenceType == 1 and instrument.kind is Kind.WARRANT and instrument.owner is owner
+            contract = c2s.referenceType == 2 and instrument.kind is Kind.FUTURE and instrument.code[:-4] == root
+            if warrant or (contract and instrument.market == owner.market):
                 static(answer.s2c.staticInfoList.add(), instrument)
         return answer
 

@@ -32,7 +32,7 @@ from typing import Any
 
 from sidecar.sandbox.accounts import ZERO, Account, TrdMarket
 from sidecar.sandbox.answers import Failure
-from sidecar.sandbox.instruments import HK, SH, SZ, US, Instrument, Kind
+from sidecar.sandbox.instruments import HK, SH, SZ, TRADE_MARKET, US, Instrument, Kind
 from sidecar.sandbox.listing import Listing
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import (
@@ -243,3 +243,15 @@ def _closes(account: Account, instrument: Instrument, buy: bool, quantity: Decim
 
 def is_stock_connect(account: Account, instrument: Instrument) -> bool:
     return account.real and instrument.market in (SH, SZ)
+
+
+def fits(market: int, instrument: Instrument) -> bool:
+    """Whether an instrument belongs to a TrdMarket."""
+    if (instrument.kind is Kind.FUTURE) != (market in _FUTURES):
+        return False
+    return TRADE_MARKET[instrument.market] in _SECURITY_MARKETS.get(market, ())
+
+
+def trade_market_of(account: Account, instrument: Instrument) -> int:
+    """The TrdMarket of the account that an instrument belongs to, its first one where none does."""
+    return int(next((market for market in account.markets if fits(market, instrument)), account.markets[0]))

@@ -1,13 +1,12 @@
-"""The sandbox as a whole: it listens, moves the market, and carries requests and pushes between connections and desks."""
+"""The sandbox as a whole: listens, moves the market, carries requests and pushes between connections and desks."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from random import Random
-from types import TracebackType
 from typing import Any
 
 from sidecar.errors import ConfigError
@@ -20,6 +19,7 @@ from sidecar.sandbox.holdings import HoldingsDesk
 from sidecar.sandbox.limits import FrequencyLimits
 from sidecar.sandbox.listing import build as build_listing
 from sidecar.sandbox.market import Market, Quote
+from sidecar.sandbox.past import add_past_orders
 from sidecar.sandbox.quotes import QuoteDesk
 from sidecar.sandbox.received import ReceivedLog
 from sidecar.sandbox.reference import ReferenceDesk
@@ -37,8 +37,8 @@ from sidecar.wire.frame import JSON, PROTOBUF
 class Sandbox:
     """A paper OpenD on one port.
 
-    `async with Sandbox(SandboxSettings(port=0)) as sandbox:` serves until the block ends; `start` and `stop` may also be
-    called by hand, several times: accounts, orders and prices outlive a stop, connections and subscriptions do not.
+    `async with Sandbox(SandboxSettings(port=0)) as sandbox:` serves until the block ends; `start` and `stop` may also
+    be called by hand, several times: accounts, orders and prices outlive a stop, connections and subscriptions do not.
     Raises ConfigError where the port, the key or the log cannot be used.
     """
 
@@ -51,13 +51,15 @@ class Sandbox:
         self.received = ReceivedLog(self.settings.kept, self.settings.log)
         self.market = Market(build_listing(today), self.settings.seed, now)
         self.accounts: dict[int, Account] = build_accounts(self.market.listing, now)
+        add_past_orders(self.accounts, self.market, now)
         self.subscriptions = Subscriptions(self.settings.subscription_quota, self.settings.limits)
-        self._random = Random(f"connections {self.settings.seed}")
         self._connections: set[Connection] = set()
+        self._emptied: asyncio.Event | None = None
+        """Set when the last connection is gone, while `stop` waits for that."""
         self._server: asyncio.Server | None = None
         self._mover: asyncio.TimerHandle | None = None
         self._limits = FrequencyLimits() if self.settings.limits else None
-        history = History(self.settings.seed)
+        history = History(self.settings.seed, self.market, now)
         system = SystemDesk(self.settings.market_states)
         self._quotes = QuoteDesk(self.market, history, self.subscriptions, self._push_quotes)
         self.trading = TradeDesk(self.market, self.accounts, self.settings, self._later, self._push_account)
@@ -95,11 +97,12 @@ class Sandbox:
         if self._server is not None:
             self._server.close()
             for connection in list(self._connections):
-                connection.close()
+                connection.abort()
             await self._server.wait_closed()
             self._server = None
-        while self._connections:
-            await asyncio.sleep(0)
+        if self._connections:
+            self._emptied = asyncio.Event()
+            await self._emptied.wait()
 
     async def close(self) -> None:
         """`stop`, and close the log file."""
@@ -110,9 +113,7 @@ class Sandbox:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         await self.close()
 
     def drop_connections(self) -> None:
@@ -135,10 +136,13 @@ class Sandbox:
 
     def gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        if not self._connections and self._emptied is not None:
+            self._emptied.set()
+            self._emptied = None
         self.subscriptions.drop(connection.session, time.time())
 
     def new_conn_id(self) -> int:
-        return self._random.randrange(1, 2**63)
+        return 1 + secrets.randbelow(2**63 - 1)
 
     def request_name(self, proto_id: int) -> str | None:
         """The request message of a proto id, None where there is none."""

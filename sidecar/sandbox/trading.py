@@ -1,4 +1,4 @@
-"""Handlers of orders: unlock, account pushes, placing, changing and cancelling. What only reads is in `holdings`, what may be placed in `rules`."""
+"""Handlers of orders: unlock, account pushes, placing, changing, cancelling. Reading is in `holdings`, what may be placed in `rules`."""
 
 from __future__ import annotations
 
