@@ -97,7 +97,9 @@ class App:
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait)
         for door in doors:
             self._tcp.append(
-                TcpListener(door, gate=self.gate, returns=self.returns, pool=self.pool, relay=relay, spawn=self.tasks.spawn)
+                TcpListener(
+                    door, gate=self.gate, returns=self.returns, pool=self.pool, relay=relay, spawn=self.tasks.spawn
+                )
             )
         self._wire_metrics()
         self.keys.on_change(self._keys_changed)
@@ -105,7 +107,9 @@ class App:
     def _door(self, each: TcpSettings) -> TcpDoor:
         for key_id in [*([each.key] if each.key else []), *(key_id for key_id, _ in each.rsa_keys)]:
             if self.keys.ring.get(key_id) is None:
-                raise ConfigError(f"setting `listeners.tcp`: key `{key_id}` is not in {self.keys.path}; make it with `gen-key --id {key_id}`")
+                raise ConfigError(
+                    f"setting `listeners.tcp`: key `{key_id}` is not in {self.keys.path}; make it with `gen-key --id {key_id}`"
+                )
         limits = self.settings.limits
         return TcpDoor(
             bind=each.bind, port=each.port, key_id=each.key, shared_rsa=RsaKey.load(each.rsa_key) if each.rsa_key else None,
@@ -116,7 +120,7 @@ class App:
 
     def _wire_metrics(self) -> None:
         metrics, recorder = self.metrics, self.recorder
-        metrics.set_keys([key.id for key in self.keys.ring.keys()], self.keys.ring.revision)
+        metrics.set_keys([record.key.id for record in self.keys.ring.records()], self.keys.ring.revision)
         metrics.read_at_scrape(metrics.upstream_up, lambda: float(self.house.up))
         metrics.read_at_scrape(metrics.upstream_connections, lambda: float(self.pool.count))
         metrics.read_at_scrape(metrics.ledger_ok, lambda: float(recorder.ledger_ok))
@@ -127,10 +131,12 @@ class App:
 
     def _headroom(self) -> Iterable[Headroom]:
         now = time.time()
-        for key in self.keys.ring.keys():
+        for key in (record.key for record in self.keys.ring.records()):
             usage = self.ledger.usage(key.id, now)
             if key.max_orders_per_minute is not None:
-                yield Headroom(key.id, "max_orders_per_minute", float(key.max_orders_per_minute - usage.orders_last_minute))
+                yield Headroom(
+                    key.id, "max_orders_per_minute", float(key.max_orders_per_minute - usage.orders_last_minute)
+                )
             if key.max_daily_value is not None:
                 used = max(usage.daily_value.values(), default=0)
                 yield Headroom(key.id, "max_daily_value", float(key.max_daily_value - used))
@@ -146,7 +152,13 @@ class App:
                     async with asyncio.TaskGroup() as group:
                         background = [
                             group.create_task(each)
-                            for each in (self.house.run(), self.pool.run(), self._tick(), self._watch_keys(), self._refresh_accounts())
+                            for each in (
+                                self.house.run(),
+                                self.pool.run(),
+                                self._tick(),
+                                self._watch_keys(),
+                                self._refresh_accounts(),
+                            )
                         ]
                         try:
                             await self._open_doors()
@@ -173,12 +185,22 @@ class App:
         if self.settings.listeners.admin is not None:
             admin = self.settings.listeners.admin
             self._admin = AdminListener(
-                metrics=self.metrics, readiness=self.problems, revision=lambda: self.keys.ring.revision, bind=admin.bind, port=admin.port
+                metrics=self.metrics,
+                readiness=self.problems,
+                revision=lambda: self.keys.ring.revision,
+                bind=admin.bind,
+                port=admin.port,
             )
             self.admin_port = await self._admin.start()
         for listener in self._tcp:
             self.tcp_ports.append(await listener.start())
-        log.info("the sidecar is open", tcp=self.tcp_ports, admin=self.admin_port, keys=len(self.keys.ring), upstream=self.pool.address)
+        log.info(
+            "the sidecar is open",
+            tcp=self.tcp_ports,
+            admin=self.admin_port,
+            keys=len(self.keys.ring),
+            upstream=self.pool.address,
+        )
         for warning in (*self.keys.warnings, *self.state.warnings):
             log.warning(warning)
 
@@ -200,7 +222,9 @@ class App:
         handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, getattr(signal, "SIGHUP", None): self.reload}
         taken = []
         for number, handler in handlers.items():
-            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError, TypeError):  # Windows, or not the main thread
+            with contextlib.suppress(
+                NotImplementedError, ValueError, RuntimeError, TypeError
+            ):  # Windows, or not the main thread
                 loop.add_signal_handler(number, handler)  # type: ignore[arg-type]
                 taken.append(number)
         try:
@@ -226,13 +250,19 @@ class App:
         result = self.keys.reload()
         self.metrics.keys_reloaded(result.ok)
         if result.ok:
-            log.info("keys.json was read again", result=result.message, added=result.added, removed=result.removed, changed=result.changed)
+            log.info(
+                "keys.json was read again",
+                result=result.message,
+                added=result.added,
+                removed=result.removed,
+                changed=result.changed,
+            )
         else:
             log.error("keys.json cannot be used", problem=result.message)
         return result
 
     def _keys_changed(self, result: ReloadResult) -> None:
-        self.metrics.set_keys([key.id for key in self.keys.ring.keys()], self.keys.ring.revision)
+        self.metrics.set_keys([record.key.id for record in self.keys.ring.records()], self.keys.ring.revision)
         for listener in self._tcp:
             listener.keys_changed()
 
@@ -241,7 +271,9 @@ class App:
         path = self.settings.keys.file
         while True:
             try:
-                async for _ in watchfiles.awatch(path.parent, recursive=False, watch_filter=lambda _, name: Path(name).name == path.name, step=100):
+                async for _ in watchfiles.awatch(
+                    path.parent, recursive=False, watch_filter=lambda _, name: Path(name).name == path.name, step=100
+                ):
                     self._reload_keys()
             except (OSError, RuntimeError) as error:
                 log.warning("keys.json cannot be watched, send SIGHUP after changing it", error=str(error))

@@ -1,9 +1,9 @@
 """The story of one request, from its bytes to what may be forwarded. Every listener's requests come through here, and only here.
 
-    admit       is the key good, is the id known, do its scopes cover it           (header only)
-    understand  parse strictly, read the intent once, screen what needs no price   (contents)
-    decide      gather facts, then in one breath: usage, decision, reservation
-                then write it down, look once more, and forward
+admit       is the key good, is the id known, do its scopes cover it           (header only)
+understand  parse strictly, read the intent once, screen what needs no price   (contents)
+decide      gather facts, then in one breath: usage, decision, reservation
+            then write it down, look once more, and forward
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ class Gate:
         if isinstance(grant, Refusal):
             return self.refuse(caller, row, proto_id, grant)
         if row is None or row.direction is not Direction.REQUEST or row.permission is catalog.Permission.CONNECTION:
-            return self.refuse(caller, row, proto_id, Refusal(Code.UNKNOWN_REQUEST, f"`{proto_id}` is not a request the sidecar knows"))
+            return self.refuse(
+                caller, row, proto_id, Refusal(Code.UNKNOWN_REQUEST, f"`{proto_id}` is not a request the sidecar knows")
+            )
         if proto_id not in grant.permitted:
             return self.refuse(caller, row, proto_id, Refusal(Code.SCOPE, f"this key's scopes do not cover {row.name}"))
         return row
@@ -204,7 +206,9 @@ class Gate:
             self._allow_read(asked, grant)
             return Forward(asked)
         now = self._clock()
-        decision = decide(grant.key, intent, self._remembered(intent), self._ledger.usage(grant.key.id, now), self.grants.now())
+        decision = decide(
+            grant.key, intent, self._remembered(intent), self._ledger.usage(grant.key.id, now), self.grants.now()
+        )
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal)
         if isinstance(intent, CancelOrder):
@@ -325,7 +329,9 @@ class Gate:
         if self._keys.stale(time.monotonic()):
             return Refusal(Code.KEYS_STALE, "keys.json has been unreadable for too long, mend it; cancels still work")
         if not self._ledger.clock_ok(self._clock()):
-            return Refusal(Code.CLOCK, "the machine's clock jumped, limits over time cannot be judged; cancels still work")
+            return Refusal(
+                Code.CLOCK, "the machine's clock jumped, limits over time cannot be judged; cancels still work"
+            )
         return None
 
     def _last_look(self, asked: Asked, obstacle: Callable[[], Refusal | None]) -> Refusal | None:
@@ -377,7 +383,13 @@ class Gate:
 
     def refuse_asked(self, asked: Asked, refusal: Refusal, decision: Decision | None = None) -> Refused:
         return self.refuse(
-            asked.caller, asked.row, asked.row.id, refusal, decision_id=asked.decision_id, asked=asked, decision=decision
+            asked.caller,
+            asked.row,
+            asked.row.id,
+            refusal,
+            decision_id=asked.decision_id,
+            asked=asked,
+            decision=decision,
         )
 
     def _known_id(self, caller: Caller, refusal: Refusal) -> str:

@@ -61,7 +61,12 @@ class Grants:
     """
 
     def __init__(
-        self, keys: KeyStore, *, machine_id: str | None, audit_reads: bool = False, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        keys: KeyStore,
+        *,
+        machine_id: str | None,
+        audit_reads: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._keys = keys
         self._machine_id = machine_id
@@ -91,7 +96,13 @@ class Grants:
                 key = None
         else:
             key = None if caller.key_id is None else ring.get(caller.key_id)
-        absent = Code.KEY_REVOKED if caller.key_id is not None else Code.KEY_MISSING if caller.digest is None else Code.KEY_UNKNOWN
+        absent = (
+            Code.KEY_REVOKED
+            if caller.key_id is not None
+            else Code.KEY_MISSING
+            if caller.digest is None
+            else Code.KEY_UNKNOWN
+        )
         refusal = standing(key, now=self._clock(), address=caller.address, machine_id=self._machine_id, absent=absent)
         if refusal is not None:
             return refusal

@@ -201,7 +201,9 @@ class Relay:
 
     def _open_body(self, chunk: bytes, head: Head) -> bytes:
         if head.fmt not in (PROTOBUF, JSON):
-            raise BodyError("malformed_request", f"the body format is `{head.fmt}`, it must be 0 (protobuf) or 1 (JSON)")
+            raise BodyError(
+                "malformed_request", f"the body format is `{head.fmt}`, it must be 0 (protobuf) or 1 (JSON)"
+            )
         raw = chunk[head.start + HEADER_SIZE : head.stop]
         cipher = self._client.cipher
         if cipher is not None:
@@ -219,7 +221,9 @@ class Relay:
             return asked if isinstance(asked, Refused) else Waiting(row, head.serial, head.fmt, asked)
         if head.fmt == JSON:
             if row.request is None:
-                raise BodyError("unknown_request", f"{row.name} has no message in futu-api, it can only be sent as protobuf")
+                raise BodyError(
+                    "unknown_request", f"{row.name} has no message in futu-api, it can only be sent as protobuf"
+                )
             raw = body.serialise(body.parse(row.request, JSON, raw, strict=False), PROTOBUF)
         return Waiting(row, head.serial, head.fmt, None, raw)
 
@@ -453,8 +457,11 @@ class Relay:
             if isinstance(entry, Pending) and entry.is_write:
                 assert entry.forward is not None
                 self._returns.order_lost(entry.forward, reason)
-                text = f"{reason} before it answered; whether this was carried out is unknown, look at the order list before sending it again"
-                lost = Refused(Code.UPSTREAM_UNAVAILABLE, Refusal(Code.UPSTREAM_UNAVAILABLE, text).text(entry.forward.asked.decision_id))
+                text = f"{reason} before it answered; whether this was done is unknown, look at the order list before you repeat it"
+                lost = Refused(
+                    Code.UPSTREAM_UNAVAILABLE,
+                    Refusal(Code.UPSTREAM_UNAVAILABLE, text).text(entry.forward.asked.decision_id),
+                )
             else:
                 lost = Refused(Code.UPSTREAM_UNAVAILABLE, f"[sidecar:{Code.UPSTREAM_UNAVAILABLE.value}] {reason}")
             if isinstance(entry, int):
@@ -519,7 +526,11 @@ class Relay:
 
     def _pace(self) -> None:
         """Read from the client only while what it already asked for fits."""
-        busy = self._blocked or len(self._pending) > MAX_PENDING or (self._waiting is not None and len(self._waiting) > MAX_WAITING)
+        busy = (
+            self._blocked
+            or len(self._pending) > MAX_PENDING
+            or (self._waiting is not None and len(self._waiting) > MAX_WAITING)
+        )
         if busy and not self._paused:
             self._paused = True
             self._client.pause_reading()

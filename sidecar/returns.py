@@ -46,7 +46,14 @@ class Returns:
     """Judges what OpenD sends, against the key as it is now. All methods run on the event loop."""
 
     def __init__(
-        self, *, grants: Grants, ledger: Ledger, recorder: Recorder, accounts: Accounts, metrics: Metrics, clock: Callable[[], float] = time.time
+        self,
+        *,
+        grants: Grants,
+        ledger: Ledger,
+        recorder: Recorder,
+        accounts: Accounts,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._grants = grants
         self._ledger = ledger
@@ -95,14 +102,24 @@ class Returns:
             try:
                 await self._recorder.flush_ledger()
             except RecordError as error:
-                log.error("an order's owner could not be written down; it is kept in memory", decision=decision_id, error=str(error))
+                log.error(
+                    "an order's owner could not be written down; it is kept in memory",
+                    decision=decision_id,
+                    error=str(error),
+                )
 
     def order_lost(self, forward: Forward, reason: str) -> None:
         """The answer will not come. INVARIANT: unknown is used: the reservation stays."""
         self._outcome(forward, "unknown", None, reason)
 
     def _outcome(
-        self, forward: Forward, outcome: Outcome, ret_type: int | None, message: str, order_id: int = 0, order_id_ex: str = ""
+        self,
+        forward: Forward,
+        outcome: Outcome,
+        ret_type: int | None,
+        message: str,
+        order_id: int = 0,
+        order_id_ex: str = "",
     ) -> None:
         if forward.record is None:
             return
@@ -131,7 +148,11 @@ class Returns:
         """Whether an account push may go to this caller now."""
         subject = self.learn(proto_id, body)
         grant = self._grants.of(caller)
-        if subject is None or isinstance(grant, Refusal) or not grant.may_see(subject.account.acc_id, subject.account.env):
+        if (
+            subject is None
+            or isinstance(grant, Refusal)
+            or not grant.may_see(subject.account.acc_id, subject.account.env)
+        ):
             return Sight.HIDE
         account = self._accounts.get(subject.account.acc_id)
         if account is not None and account.env is not subject.account.env:
@@ -174,7 +195,9 @@ class Returns:
             return None
         waiting = self._ledger.unsettled(subject.account.acc_id)
         if TAG.fullmatch(subject.remark or ""):
-            return next((r.decision_id for r in waiting if r.remark == subject.remark and _same_order(r, subject)), None)
+            return next(
+                (r.decision_id for r in waiting if r.remark == subject.remark and _same_order(r, subject)), None
+            )
         matches = [r for r in waiting if _same_order(r, subject) and r.remark == (subject.remark or "")]
         return matches[0].decision_id if len(matches) == 1 else None
 
@@ -199,5 +222,3 @@ def _keep(repeated: object, wanted: Callable[..., bool]) -> None:
     for index in range(len(repeated) - 1, -1, -1):  # type: ignore[arg-type]
         if not wanted(repeated[index]):  # type: ignore[index]
             del repeated[index]  # type: ignore[attr-defined]
-
-

@@ -54,7 +54,11 @@ def loop_factory() -> Any:
 def configure_log(settings: Log) -> None:
     """The operator's log: on stderr, for people or as JSON."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    renderer: Any = structlog.processors.JSONRenderer() if settings.json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

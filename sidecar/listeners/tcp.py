@@ -37,7 +37,8 @@ KEEP_ALIVE_INTERVAL = 10
 """Seconds, as OpenD's documentation shows it; the official SDK sends at four fifths of it."""
 _IFACE = "tcp"
 _HOW_TO_SHOW_A_KEY = Refusal(
-    Code.KEY_MISSING, 'no key was given; call `SysConfig.set_client_info("fc_...", 300)` before the first context is made'
+    Code.KEY_MISSING,
+    'no key was given; call `SysConfig.set_client_info("fc_...", 300)` before the first context is made',
 )
 _NO_KEY_HAS_THIS = b""
 
@@ -66,7 +67,14 @@ class TcpListener:
     """Accepts clients on one port. `start` returns the port bound; raises ConfigError when it is taken."""
 
     def __init__(
-        self, door: TcpDoor, *, gate: Gate, returns: Returns, pool: Pool, relay: RelaySettings, spawn: Callable[..., asyncio.Task[Any]]
+        self,
+        door: TcpDoor,
+        *,
+        gate: Gate,
+        returns: Returns,
+        pool: Pool,
+        relay: RelaySettings,
+        spawn: Callable[..., asyncio.Task[Any]],
     ) -> None:
         self.door = door
         self.gate = gate
@@ -82,11 +90,14 @@ class TcpListener:
     async def start(self) -> int:
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: TcpClient(self), self.door.bind, self.door.port, backlog=1024)
+            self._server = await loop.create_server(
+                lambda: TcpClient(self), self.door.bind, self.door.port, backlog=1024
+            )
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(
-                f"cannot listen on {self.door.bind}:{self.door.port} ({reason}); choose another port with `--tcp-port` or `listeners.tcp[].port`"
+                f"cannot listen on {self.door.bind}:{self.door.port} ({reason}); "
+                "choose another port with `--tcp-port` or the setting `listeners.tcp`"
             ) from None
         self.port = self._server.sockets[0].getsockname()[1]
         return self.port
@@ -121,7 +132,17 @@ class TcpClient(asyncio.Protocol):
     """One client connection: handshake, then a relay or the quarantine."""
 
     __slots__ = (
-        "_address", "_deadline", "_ended", "_listener", "_quarantine", "_reader", "_relay", "_token", "_transport", "cipher", "push_fmt",
+        "_address",
+        "_deadline",
+        "_ended",
+        "_introduced",
+        "_listener",
+        "_quarantine",
+        "_reader",
+        "_relay",
+        "_transport",
+        "cipher",
+        "push_fmt",
     )  # fmt: skip
 
     def __init__(self, listener: TcpListener) -> None:
@@ -133,7 +154,7 @@ class TcpClient(asyncio.Protocol):
         self._quarantine: Quarantine | None = None
         self._deadline = 0.0
         self._ended = False
-        self._token = ""
+        self._introduced = False
         self.cipher: Cipher | None = None
         self.push_fmt = PROTOBUF
 
@@ -146,7 +167,12 @@ class TcpClient(asyncio.Protocol):
         self._address = peer[0] if isinstance(peer, tuple) else "local"
         if len(listener.clients) >= listener.door.max_clients or not listener.admits(self._address):
             code = Code.IP_NOT_ALLOWED if not listener.admits(self._address) else Code.UPSTREAM_FULL
-            listener.gate.refuse(Caller(_IFACE, None, self._address), None, catalog.INIT_CONNECT, Refusal(code, "the connection was not accepted"))
+            listener.gate.refuse(
+                Caller(_IFACE, None, self._address),
+                None,
+                catalog.INIT_CONNECT,
+                Refusal(code, "the connection was not accepted"),
+            )
             self._ended = True
             self._transport.abort()
             return
@@ -166,7 +192,9 @@ class TcpClient(asyncio.Protocol):
         if self._relay is not None:
             if heads:
                 self._relay.receive(chunk, heads)
-            if reader.buffered:
+            if reader.error is not None:
+                self._broken(reader.error)
+            elif reader.buffered:
                 if heads or not self._deadline:
                     self._deadline = asyncio.get_running_loop().time() + self._listener.door.frame_timeout
             elif self._deadline:
@@ -174,6 +202,8 @@ class TcpClient(asyncio.Protocol):
             return
         for head in heads:
             self._before_relay(chunk, head)
+        if reader.error is not None and not self._ended:
+            self._broken(reader.error)
 
     def _before_relay(self, chunk: bytes, head: Head) -> None:
         if self._ended:
@@ -232,9 +262,12 @@ class TcpClient(asyncio.Protocol):
         """The first frame must be InitConnect."""
         listener = self._listener
         nobody = Caller(_IFACE, None, self._address)
-        if head.proto_id != catalog.INIT_CONNECT or self._token:
+        if head.proto_id != catalog.INIT_CONNECT or self._introduced:
             refused = listener.gate.refuse(
-                nobody, catalog.CATALOG.get(head.proto_id), head.proto_id, Refusal(Code.KEY_MISSING, "the first request must be InitConnect")
+                nobody,
+                catalog.CATALOG.get(head.proto_id),
+                head.proto_id,
+                Refusal(Code.KEY_MISSING, "the first request must be InitConnect"),
             )
             self._send(head, replies.refusal(head.fmt, refused.text))
             self.end("no InitConnect")
@@ -243,11 +276,16 @@ class TcpClient(asyncio.Protocol):
             plaintext, rsa, rsa_key_id = self._decrypt_init(chunk, head)
             request = body.parse("InitConnect.Request", head.fmt, plaintext, strict=False)
         except (BodyError, WireError) as error:
-            refused = listener.gate.refuse(nobody, catalog.CATALOG[catalog.INIT_CONNECT], head.proto_id, Refusal(Code.MALFORMED_REQUEST, str(error)))
+            refused = listener.gate.refuse(
+                nobody,
+                catalog.CATALOG[catalog.INIT_CONNECT],
+                head.proto_id,
+                Refusal(Code.MALFORMED_REQUEST, str(error)),
+            )
             self._send(head, replies.refusal(head.fmt, refused.text))
             self.end("InitConnect could not be read")
             return
-        self._token = "seen"
+        self._introduced = True
         self._deadline = 0.0
         c2s = request.c2s  # type: ignore[attr-defined]
         self.push_fmt = frame.JSON if c2s.pushProtoFmt == frame.JSON else PROTOBUF
@@ -258,7 +296,9 @@ class TcpClient(asyncio.Protocol):
             if grant.code is Code.KEY_MISSING:
                 grant = _HOW_TO_SHOW_A_KEY
             refused = listener.gate.refuse(caller, catalog.CATALOG[catalog.INIT_CONNECT], head.proto_id, grant)
-            self._quarantine = Quarantine(refused.text, caller, asyncio.get_running_loop().time() + listener.door.quarantine)
+            self._quarantine = Quarantine(
+                refused.text, caller, asyncio.get_running_loop().time() + listener.door.quarantine
+            )
             reply = message_class("InitConnect.Response")()
             reply.s2c.serverVer, reply.s2c.loginUserID, reply.s2c.connID = 1000, 0, secrets.randbits(62) | 1  # type: ignore[attr-defined]
             self._welcome(head, reply, rsa, secret, iv, cipher)
@@ -287,8 +327,13 @@ class TcpClient(asyncio.Protocol):
             if frame.digest(plaintext) == head.digest:
                 return plaintext, rsa, key_id
         if candidates:
-            raise BodyError("malformed_request", "InitConnect is neither in clear nor encrypted with an RSA key of this listener")
-        raise BodyError("malformed_request", "InitConnect does not match its SHA-1; this listener has no RSA key for encrypted clients")
+            raise BodyError(
+                "malformed_request", "InitConnect is neither in clear nor encrypted with an RSA key of this listener"
+            )
+        raise BodyError(
+            "malformed_request",
+            "InitConnect does not match its SHA-1; this listener has no RSA key for encrypted clients",
+        )
 
     def _identify(self, client_id: str, rsa_key_id: str | None) -> Caller:
         """SECURITY: a secret that was shown and is wrong never falls back to another key."""
@@ -300,7 +345,14 @@ class TcpClient(asyncio.Protocol):
         return Caller(_IFACE, rsa_key_id or self._listener.door.key_id, self._address)
 
     async def _open(
-        self, relay: Relay, choices: InitChoices, head: Head, rsa: RsaKey | None, secret: str, iv: str, cipher: Cipher | None
+        self,
+        relay: Relay,
+        choices: InitChoices,
+        head: Head,
+        rsa: RsaKey | None,
+        secret: str,
+        iv: str,
+        cipher: Cipher | None,
     ) -> None:
         try:
             theirs = await relay.open(choices, head.serial)
@@ -308,8 +360,17 @@ class TcpClient(asyncio.Protocol):
             if self._ended:
                 return
             # not closed: the SDK retries on a new connection and would take the end of this one for the end of that
-            refused = self._listener.gate.refuse(relay.caller, catalog.CATALOG[catalog.INIT_CONNECT], head.proto_id, Refusal(Code(error.code), str(error)))
-            self._send(head, self._sealed_init(replies.refusal(head.fmt, refused.text), rsa, cipher), plaintext=replies.refusal(head.fmt, refused.text))
+            refused = self._listener.gate.refuse(
+                relay.caller,
+                catalog.CATALOG[catalog.INIT_CONNECT],
+                head.proto_id,
+                Refusal(Code(error.code), str(error)),
+            )
+            self._send(
+                head,
+                self._sealed_init(replies.refusal(head.fmt, refused.text), rsa, cipher),
+                plaintext=replies.refusal(head.fmt, refused.text),
+            )
             self._relay = None
             self.resume_reading()
             return
@@ -322,7 +383,9 @@ class TcpClient(asyncio.Protocol):
         self._listener.gate.metrics.allowed(_IFACE, relay.caller.key_id or "").inc()
         self.resume_reading()
 
-    def _welcome(self, head: Head, reply: Message, rsa: RsaKey | None, secret: str, iv: str, cipher: Cipher | None) -> None:
+    def _welcome(
+        self, head: Head, reply: Message, rsa: RsaKey | None, secret: str, iv: str, cipher: Cipher | None
+    ) -> None:
         """Answer InitConnect with our own session secret; from here on the connection is encrypted as agreed."""
         reply.retType = 0  # type: ignore[attr-defined]
         s2c = reply.s2c  # type: ignore[attr-defined]
@@ -371,9 +434,7 @@ class TcpClient(asyncio.Protocol):
         code = Code.BODY_TOO_LARGE if isinstance(error, OversizedFrame) else Code.MALFORMED_REQUEST
         caller = self._relay.caller if self._relay is not None else Caller(_IFACE, None, self._address)
         number = error.proto_id if isinstance(error, OversizedFrame) else 0
-        refused = self._listener.gate.refuse(
-            caller, catalog.CATALOG.get(number), number, Refusal(code, str(error))
-        )
+        refused = self._listener.gate.refuse(caller, catalog.CATALOG.get(number), number, Refusal(code, str(error)))
         if isinstance(error, OversizedFrame):
             plaintext = replies.refusal(error.fmt, refused.text)
             sealed = plaintext if self.cipher is None else self.cipher.encrypt(plaintext)

@@ -28,7 +28,9 @@ class House:
     `on_ready` runs after each (re)connection, before `up` turns true; `on_push(proto_id, body)` hears order pushes.
     """
 
-    def __init__(self, pool: Pool, *, on_push: Callable[[int, bytes], None], on_ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, pool: Pool, *, on_push: Callable[[int, bytes], None], on_ready: Callable[[], Awaitable[None]]
+    ) -> None:
         self._pool = pool
         self._on_push = on_push
         self._on_ready = on_ready

@@ -50,7 +50,9 @@ class Session(asyncio.Protocol):
         "cipher", "heard", "init_reply", "last_serial", "quiet_ticks", "sent",
     )  # fmt: skip
 
-    def __init__(self, owner: SessionOwner, choices: InitChoices, rsa: RsaKey | None, reply_cap: int, first_serial: int) -> None:
+    def __init__(
+        self, owner: SessionOwner, choices: InitChoices, rsa: RsaKey | None, reply_cap: int, first_serial: int
+    ) -> None:
         self._owner = owner
         self._choices = choices
         self._rsa = rsa
@@ -158,6 +160,8 @@ class Session(asyncio.Protocol):
             return
         if heads:
             self._owner.upstream_received(chunk, heads)
+        if self._reader.error is not None:
+            self._lost(f"OpenD's answer could not be read: {self._reader.error}")
 
     def _read_init_reply(self, chunk: bytes, head: Head) -> None:
         if head.proto_id != catalog.INIT_CONNECT:

@@ -52,16 +52,18 @@ class OversizedFrame(WireError):
 class FrameReader:
     """Cuts a byte stream into frames, however it is split. `body_cap` is the largest body accepted, in bytes.
 
-    After a WireError the reader must not be used again: the protocol has no way to resynchronise.
+    After an error the reader must not be used again: the protocol has no way to resynchronise. `error` is set when whole
+    frames came before the broken bytes: they are returned, and the error is raised by the next call.
     """
 
-    __slots__ = ("_body_cap", "_need", "_parts", "_size")
+    __slots__ = ("_body_cap", "_need", "_parts", "_size", "error")
 
     def __init__(self, body_cap: int) -> None:
         self._body_cap = body_cap
         self._parts: list[bytes] = []
         self._size = 0
         self._need = HEADER_SIZE
+        self.error: WireError | None = None
 
     @property
     def buffered(self) -> int:
@@ -73,6 +75,8 @@ class FrameReader:
 
         Raises WireError on a wrong magic or a body over the cap, both before the body has to arrive.
         """
+        if self.error is not None:
+            raise self.error
         if self._parts:
             self._parts.append(data)
             self._size += len(data)
@@ -85,11 +89,10 @@ class FrameReader:
         while end - position >= HEADER_SIZE:
             magic, proto_id, fmt, _version, serial, length, digest, _reserved = _unpack(data, position)
             if magic != MAGIC:
-                raise _not_a_frame(data, position)
+                return self._broken(_not_a_frame(data, position), data, heads)
             if length > cap:
-                raise OversizedFrame(
-                    proto_id, fmt, serial, f"the body of request {proto_id} is {length} bytes long, the limit is {cap}"
-                )
+                text = f"the body of request {proto_id} is {length} bytes long, the limit is {cap}"
+                return self._broken(OversizedFrame(proto_id, fmt, serial, text), data, heads)
             stop = position + HEADER_SIZE + length
             if stop > end:
                 break
@@ -99,9 +102,15 @@ class FrameReader:
         self._size = rest
         if rest:
             if rest >= 2 and data[position : position + 2] != MAGIC:
-                raise _not_a_frame(data, position)
+                return self._broken(_not_a_frame(data, position), data, heads)
             self._need = HEADER_SIZE if rest < HEADER_SIZE else HEADER_SIZE + _unpack(data, position)[5]
             self._parts.append(data[position:] if position else data)
+        return data, heads
+
+    def _broken(self, error: WireError, data: bytes, heads: list[Head]) -> tuple[bytes, list[Head]]:
+        self.error = error
+        if not heads:
+            raise error
         return data, heads
 
 
