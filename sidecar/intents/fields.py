@@ -81,7 +81,7 @@ def text(value: object, name: str, limit: int = _LONGEST_TEXT) -> str:
         if size > limit:
             raise malformed(f"{name} is {size} bytes long, the limit is {limit}")
         if _CONTROL.search(value):
-            raise malformed(f"{name} `{ascii(value)[1:-1]}` contains control characters")
+            raise malformed(f"{name} contains control characters")
     return value
 
 

@@ -112,9 +112,14 @@ def security_of_report(trd_market: int, sec_market: int, code: object) -> Securi
 
 
 def _security(market: _Market, trd_market: int, code: object) -> Security:
-    if not isinstance(code, str) or not market.code.fullmatch(code):
+    if not isinstance(code, str) or not market.code.fullmatch(code) or ("." in code and _prefixed(code)):
         raise BodyError("malformed_request", _code_refused(market, code))
     return Security(market.word, f"{market.prefix}.{code}", market.qot_market, code, trd_market)
+
+
+def _prefixed(code: str) -> bool:
+    """`US.AAPL` in place of `AAPL`: a dot is part of some codes (`BRK.B`), a market before it is not."""
+    return code.partition(".")[0] in _PREFIXES
 
 
 def _code_refused(market: _Market, code: object) -> str:
@@ -125,9 +130,8 @@ def _code_refused(market: _Market, code: object) -> str:
         return "code is empty"
     shown = ascii(code[:60])[1:-1]
     wanted = code.strip().upper()
-    prefix, dot, rest = wanted.partition(".")
-    if dot and prefix in _PREFIXES:
-        wanted = rest
+    if _prefixed(wanted):
+        wanted = wanted.partition(".")[2]
     if market.code is _CODE_HK and wanted.isdigit() and len(wanted) < 5:
         wanted = wanted.zfill(5)
     if wanted != code and market.code.fullmatch(wanted):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from google.protobuf.message import Message
+
 from sidecar.intents import fields
 from sidecar.intents.fields import malformed
 from sidecar.intents.markets import EVENT, FUTURES, security_of_leg, security_of_order

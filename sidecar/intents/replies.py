@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
+
 from sidecar.errors import BodyError
 from sidecar.intents.fields import exact, malformed
 from sidecar.intents.markets import security_of_report

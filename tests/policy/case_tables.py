@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
+
 from sidecar.intents.model import (
     AccountRef,
     CancelOrder,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from case_tables import Row, rows
+
 from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.usage import Need
 

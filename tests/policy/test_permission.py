@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
+
 from sidecar.policy.key import Scope
 from sidecar.policy.permission import SCOPES, permits
 from sidecar.wire.catalog import CATALOG, Permission
