@@ -28,6 +28,8 @@ DAYS_KEPT = 8
 """Days whose totals stay in memory, so that a clock set back still finds them."""
 MOST_IN_MEMORY = 50_000
 """Settled reservations kept in memory; older ones are read from the store when they are asked for."""
+MOST_ABSENT = 50_000
+"""Orders remembered not to be in the store, so that long lists of other people's orders are not looked up again and again."""
 MOST_CANCELS = 10_000
 """A key's cancels in one window are counted up to here."""
 
@@ -95,6 +97,7 @@ class Ledger:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._unsettled: dict[int, dict[str, _Entry]] = {}
         self._orders: dict[_OrderKey, list[_Entry]] = {}
+        self._absent: set[_OrderKey] = set()
         self._staged: dict[str, Change] = {}
         self._sequence = 0
         self._newest_day = 0.0
@@ -419,18 +422,18 @@ class Ledger:
     def _find(self, decision_id: str) -> _Entry | None:
         entry = self._entries.get(decision_id)
         if entry is None:
-            for row in self._look_up(lambda: [self._store.find_decision(decision_id)]):
+            for row in self._look_up(lambda: [self._store.find_decision(decision_id)]) or []:
                 entry = self._recall(row)
         return entry
 
-    def _look_up(self, question: Callable[[], Sequence[Row | None]]) -> list[Row]:
+    def _look_up(self, question: Callable[[], Sequence[Row | None]]) -> list[Row] | None:
         """Ask the store. A store that cannot be read knows nothing: a cancel must not fail for it, and orders do
         anyway."""
         try:
             return [row for row in question() if row is not None]
         except RecordError as error:
             self._log.error("an older order cannot be looked up", error=str(error))
-            return []
+            return None
 
     def _recall(self, row: Row) -> _Entry:
         """An old row comes back to memory; it counts nowhere, because its value already does or its day is over."""
@@ -453,6 +456,7 @@ class Ledger:
     def _link(self, entry: _Entry) -> None:
         for key in self._keys_of(entry):
             self._orders.setdefault(key, []).append(entry)
+            self._absent.discard(key)
 
     def _unlink(self, entry: _Entry) -> None:
         for key in self._keys_of(entry):
@@ -471,8 +475,14 @@ class Ledger:
             entries = self._orders.get(key, [])
             if self._placed(entries) is not None:
                 return entries
-        if keys:
-            for row in self._look_up(lambda: self._store.find_order(acc_id, order_id, order_id_ex)):
+        if not self._absent.issuperset(keys):
+            rows = self._look_up(lambda: self._store.find_order(acc_id, order_id, order_id_ex))
+            if rows is None:
+                return []
+            if len(self._absent) >= MOST_ABSENT:
+                self._absent.clear()
+            self._absent.update(keys)
+            for row in rows:
                 if row.reservation.decision_id not in self._entries:
                     self._recall(row)
         return next((self._orders[key] for key in keys if key in self._orders), [])
