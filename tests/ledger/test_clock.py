@@ -44,7 +44,7 @@ def test_a_second_jump_starts_the_wait_anew() -> None:
 @given(
     st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1)),
     st.sampled_from([time(0), time(17), time(2, 30), time(23, 59)]),
-)  # noqa: DTZ001
+)
 def test_a_day_holds_the_moment_it_was_asked_for(moment: datetime, at: time) -> None:
     day_start = day_starts(at, NEW_YORK)
     now = moment.replace(tzinfo=UTC).timestamp()

@@ -12,7 +12,13 @@ import pytest
 from sidecar.errors import ConfigError
 from sidecar.ledger.state_dir import StateDir
 
-HOLD = "import sys, pathlib; from sidecar.ledger.state_dir import StateDir; d = StateDir.acquire(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+HOLD = """
+import sys, pathlib
+from sidecar.ledger.state_dir import StateDir
+state = StateDir.acquire(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
 TRY = """
 import os, sys, pathlib
 from sidecar.errors import ConfigError
@@ -76,10 +82,9 @@ def test_a_directory_others_may_write_to_is_warned_about(tmp_path: Path) -> None
 def test_a_directory_that_cannot_be_written_is_an_error_in_plain_words(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    for path in (state, *state.parents):
-        if path == path.parent or path.stat().st_mode & 0o001:
-            break
-        path.chmod(0o755)
+    for path in state.parents:
+        if not path.stat().st_mode & 0o001:
+            path.chmod(0o711)
     state.chmod(0o555)
     done = subprocess.run([sys.executable, "-c", TRY, str(state)], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
