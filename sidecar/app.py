@@ -80,7 +80,9 @@ class App:
             upstream.host, upstream.port, max_connections=upstream.max_connections, connect_timeout=upstream.connect_timeout,
             reply_cap=limits.reply_body, rsa=self._opend_rsa,
         )  # fmt: skip
-        self.house = House(self.pool, on_push=self._house_push, on_ready=self._house_ready)
+        self.house = House(
+            self.pool, on_push=self._house_push, on_ready=self._house_ready, on_asked=self.metrics.house_request
+        )
         self.accounts = Accounts(self.house, timeout=upstream.connect_timeout)
         facts: dict[str, Any] = {"timeout": policy.facts_timeout}
         self.instruments = Instruments(self.house, self.tasks, max_age=policy.instrument_max_age, **facts)

@@ -9,6 +9,7 @@ decide      gather facts, then in one breath: usage, decision, reservation
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ from sidecar.ledger.reservation import Reservation
 from sidecar.metrics import Metrics
 from sidecar.policy.decide import decide, needs, screen
 from sidecar.policy.decision import Code, Decision, Refusal
+from sidecar.policy.permission import SCOPES
 from sidecar.policy.usage import Facts, Need
 from sidecar.recorder import Recorder
 from sidecar.wire import body, catalog, replies
@@ -140,7 +142,7 @@ class Gate:
                 caller, row, proto_id, Refusal(Code.UNKNOWN_REQUEST, f"`{proto_id}` is not a request the sidecar knows")
             )
         if proto_id not in grant.permitted:
-            return self.refuse(caller, row, proto_id, Refusal(Code.SCOPE, f"this key's scopes do not cover {row.name}"))
+            return self.refuse(caller, row, proto_id, _scope_missing(row, grant))
         return row
 
     # -- understand -----------------------------------------------------------------------------------------------
@@ -418,9 +420,16 @@ class Gate:
             policy=self.grants.revision,
             address=caller.address,
             latency_us=round((time.perf_counter() - asked.arrived) * 1_000_000),
+            args_hash=hashlib.sha256(asked.message.SerializeToString()).hexdigest()[:16],
             essential=asked.is_order or isinstance(asked.intent, CancelOrder),
             **_order_fields(asked, decision),
         )
+
+
+def _scope_missing(row: Row, grant: Grant) -> Refusal:
+    needed = " or ".join("+".join(sorted(scopes)) for scopes in SCOPES[row.permission.value])
+    having = ", ".join(sorted(grant.key.scopes))
+    return Refusal(Code.SCOPE, f"{row.name} needs the scope {needed}, this key has {having}")
 
 
 def _order_fields(asked: Asked, decision: Decision | None) -> dict[str, Any]:

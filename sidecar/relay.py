@@ -327,11 +327,12 @@ class Relay:
         fast = self._client.cipher is None and session.cipher is None and not self._gone
         grant = self._gate.grants.of(self.caller)
         pushes = grant.pushes if fast and self._client.push_fmt == PROTOBUF and isinstance(grant, Grant) else _NOTHING
-        pending, run, run_stop = self._pending, -1, 0
+        pending, run, run_stop, pushed = self._pending, -1, 0, 0
         for head in heads:
             proto_id, serial, start, stop = head.proto_id, head.serial, head.start, head.stop
             if proto_id in pushes:
                 passed = True
+                pushed += 1
             elif proto_id in catalog.PUSH_IDS:
                 passed = False
             else:
@@ -356,6 +357,8 @@ class Relay:
                 return
         if run >= 0:
             self._client.write(chunk if run == 0 and run_stop == len(chunk) else chunk[run:run_stop])
+        if pushed:
+            self._gate.metrics.pushes(self.caller.iface).inc(pushed)
         if self._paused:
             self._pace()
 
@@ -411,6 +414,7 @@ class Relay:
                 return
             plaintext = body.serialise(message_class(row.response).FromString(plaintext), JSON)
         self._reply(row.id, 0, fmt, plaintext)
+        self._gate.metrics.pushes(self.caller.iface).inc()
 
     def _hold_push(self, proto_id: int, plaintext: bytes) -> None:
         """Keep a push until its order's owner is known, for at most `push_owner_wait`."""

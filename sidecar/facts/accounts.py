@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+
 from sidecar.errors import UpstreamError
-from sidecar.facts.asking import GET_ACC_LIST, House, new, rejection
+from sidecar.facts.asking import GET_ACC_LIST, House, new
 from sidecar.intents.model import TrdEnv
 from sidecar.policy.usage import Account
 
@@ -113,11 +114,11 @@ class Accounts:
                     request.c2s.trdCategory = category
                 asked += 1
                 reply: Any = await self._house.ask(GET_ACC_LIST, request, timeout=self._timeout)
-                if (refused := rejection(reply)) is not None:
-                    refusals.append(refused.message)
-                    _log.info("OpenD refused an account list", category=category, message=refused.message)
-                else:
+                if reply.retType == 0:  # a success without a body lists nothing
                     listed += reply.s2c.accList
+                else:
+                    refusals.append(str(reply.retMsg) or f"retType {reply.retType}")
+                    _log.info("OpenD refused an account list", category=category, message=refusals[-1])
         if len(refusals) == asked:
             raise UpstreamError(f"OpenD lists no accounts: {refusals[0]}")
         return listed, not refusals

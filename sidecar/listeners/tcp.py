@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -33,6 +34,8 @@ from sidecar.wire.messages import message_class
 log = structlog.get_logger()
 
 KEY_PREFIX = "fc_"
+MAX_PARKED = 256
+"""Connections refused because OpenD was away that are left open for their clients to close."""
 KEEP_ALIVE_INTERVAL = 10
 """Seconds, as OpenD's documentation shows it; the official SDK sends at four fifths of it."""
 _IFACE = "tcp"
@@ -83,6 +86,7 @@ class TcpListener:
         self.relay_settings = relay
         self.spawn = spawn
         self.clients: set[TcpClient] = set()
+        self._parked: deque[TcpClient] = deque()
         self._networks = None if door.allowed_ips is None else [ipaddress.ip_network(each) for each in door.allowed_ips]
         self._server: asyncio.Server | None = None
         self.port = door.port
@@ -120,6 +124,12 @@ class TcpListener:
         now = asyncio.get_running_loop().time()
         for client in list(self.clients):
             client.tick(now)
+
+    def park(self, client: TcpClient) -> None:
+        """Keep a client whose InitConnect was refused open, as long as there are few of them."""
+        self._parked.append(client)
+        if len(self._parked) > MAX_PARKED:
+            self._parked.popleft().end("InitConnect was refused long ago")
 
     def admits(self, address: str) -> bool:
         if self._networks is None:
@@ -373,6 +383,7 @@ class TcpClient(asyncio.Protocol):
             )
             self._relay = None
             self.resume_reading()
+            self._listener.park(self)
             return
         if self._ended:
             relay.client_gone()

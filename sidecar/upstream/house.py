@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, Literal, cast
 
 import structlog
 from google.protobuf.message import DecodeError, Message
@@ -17,6 +18,7 @@ from sidecar.wire.messages import message_class
 
 log = structlog.get_logger()
 
+AskOutcome = Literal["ok", "refused", "failed"]
 RETRY_FIRST = 0.25
 RETRY_MOST = 2.0
 """Seconds between attempts to reach OpenD: doubling from the first to the most."""
@@ -25,15 +27,22 @@ RETRY_MOST = 2.0
 class House:
     """Asks OpenD on the sidecar's own behalf, and reconnects for ever.
 
-    `on_ready` runs after each (re)connection, before `up` turns true; `on_push(proto_id, body)` hears order pushes.
+    `on_ready` runs after each (re)connection, before `up` turns true; `on_push(proto_id, body)` hears order pushes;
+    `on_asked(name, outcome)` every look-up: `ok`, `refused` or `failed`.
     """
 
     def __init__(
-        self, pool: Pool, *, on_push: Callable[[int, bytes], None], on_ready: Callable[[], Awaitable[None]]
+        self,
+        pool: Pool,
+        *,
+        on_push: Callable[[int, bytes], None],
+        on_ready: Callable[[], Awaitable[None]],
+        on_asked: Callable[[str, AskOutcome], None] = lambda name, outcome: None,
     ) -> None:
         self._pool = pool
         self._on_push = on_push
         self._on_ready = on_ready
+        self._on_asked = on_asked
         self._session: Session | None = None
         self._pending: dict[int, tuple[int, asyncio.Future[Message]]] = {}
         self._ended: asyncio.Event = asyncio.Event()
@@ -46,7 +55,7 @@ class House:
         while True:
             try:
                 self._ended.clear()
-                self._session = await self._pool.open(self, InitChoices())
+                self._session = await self._pool.open(self, InitChoices(), house=True)
                 await self._on_ready()
             except UpstreamError as error:
                 self._down(str(error))
@@ -59,19 +68,27 @@ class House:
 
     async def ask(self, proto_id: int, request: Message, *, timeout: float) -> Message:
         """OpenD's Response to one request (its retType may be other than 0). Raises UpstreamError."""
+        name = CATALOG[proto_id].name
         session = self._session
         if session is None or not session.ready:
+            self._on_asked(name, "failed")
             raise UpstreamError(self.trouble or "not connected to OpenD")
         serial = session.send(proto_id, request.SerializeToString())
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending[serial] = (proto_id, answer)
         try:
             async with asyncio.timeout(timeout):
-                return await answer
+                response: Any = await answer
         except TimeoutError:
-            raise UpstreamError(f"OpenD did not answer {CATALOG[proto_id].name} within {timeout:g} s") from None
+            self._on_asked(name, "failed")
+            raise UpstreamError(f"OpenD did not answer {name} within {timeout:g} s") from None
+        except UpstreamError:
+            self._on_asked(name, "failed")
+            raise
         finally:
             self._pending.pop(serial, None)
+        self._on_asked(name, "ok" if response.retType == 0 else "refused")
+        return cast(Message, response)
 
     def close(self) -> None:
         if self._session is not None:

@@ -49,13 +49,15 @@ class Pool:
     def count(self) -> int:
         return len(self._sessions)
 
-    async def open(self, owner: SessionOwner, choices: InitChoices, first_serial: int = 1) -> Session:
-        """A session past its InitConnect.
+    async def open(
+        self, owner: SessionOwner, choices: InitChoices, first_serial: int = 1, *, house: bool = False
+    ) -> Session:
+        """A session past its InitConnect. One place is kept for the house, which clients cannot take.
 
         Raises UpstreamError: `upstream_full` when the bound is reached, `upstream_unavailable` when OpenD cannot be
         reached, refuses, or does not answer within `connect_timeout`.
         """
-        if len(self._sessions) >= self._max:
+        if len(self._sessions) >= (self._max if house else self._max - 1):
             raise UpstreamError(
                 f"all {self._max} connections to OpenD that the sidecar may use are taken, close some or raise `upstream.max_connections`",
                 "upstream_full",
