@@ -97,10 +97,10 @@ def gen_key(keys_file: Path | None, config: Path | None, key_id: str, **given: A
     click.echo(f'generated key "{key_id}"')
     click.echo(f"plaintext: {plaintext}")
     click.echo(f"stored in: {place.file} (only its hash: this is the one time the key is shown)")
-    click.echo('python sdk: SysConfig.set_client_info("fc_...", 300) with the whole key, before the first context')
-    click.echo(
-        "            and the sidecar's port (11110) instead of OpenD's; a running sidecar notices new keys by itself"
-    )
+    doors = place.settings.listeners.tcp
+    click.echo('python: SysConfig.set_client_info("fc_...", 300) with the whole key, before the first context,')
+    click.echo(f"        and port {doors[0].port if doors else 11110} instead of OpenD's")
+    click.echo("a running sidecar notices the new key by itself")
     _warn((*warnings, *advice_on_new(stored.key)))
 
 

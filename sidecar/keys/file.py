@@ -71,19 +71,20 @@ def edit(
     return result
 
 
-@dataclass(frozen=True, slots=True)
 class _NumberText:
-    """A JSON number with a fraction or exponent, kept as it was written."""
+    """A JSON number with a fraction or exponent, kept as it was written. No dataclass: orjson would write its fields."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def _verbatim(value: object) -> orjson.Fragment:
-    match value:
-        case _NumberText(text):
-            return orjson.Fragment(text)
-        case Decimal():
-            return orjson.Fragment(format(value, "f"))
+    if isinstance(value, _NumberText):
+        return orjson.Fragment(value.text)
+    if isinstance(value, Decimal):
+        return orjson.Fragment(format(value, "f"))
     raise TypeError(f"{type(value).__name__} cannot be written to keys.json")
 
 
@@ -95,12 +96,14 @@ def _read(path: Path) -> tuple[bytes, tuple[str, ...]]:
         raise _missing(path) from None
     except OSError as error:
         raise ConfigError(f"keys file `{path}` cannot be opened: {_reason(error)}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         warnings = _trusted(os.fstat(descriptor), path)
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(LARGEST_FILE + 1)
-        except OSError as error:
-            raise ConfigError(f"keys file `{path}` cannot be read: {_reason(error)}") from None
+    except OSError as error:
+        raise ConfigError(f"keys file `{path}` cannot be read: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > LARGEST_FILE:
         raise ConfigError(f"keys file `{path}` is over {LARGEST_FILE // 1024 // 1024} MiB; is it the right file?")
     return data, warnings
