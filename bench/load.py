@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import select
 import socket
 import struct
@@ -19,10 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench import prepared
 from sidecar.wire.frame import HEADER_SIZE, FrameReader, Head, digest_matches
 from sidecar.wire.messages import message_class
-
-from bench import prepared
 
 WARM_UP = 0.25
 """Seconds of the same load before the clock starts."""
@@ -379,7 +379,9 @@ def idle(port: int, client_id: str, count: int, pid: int | None) -> dict[str, An
 
 
 def run(spec: dict[str, Any]) -> dict[str, Any]:
-    """`spec`: kind, port, client_id, connections, depth, seconds, pids by name."""
+    """`spec`: kind, port, client_id, connections, depth, seconds, pids by name, core to stay on (or None)."""
+    if spec.get("core") is not None:
+        os.sched_setaffinity(0, {spec["core"]})
     kind, port, client_id, count = spec["kind"], spec["port"], spec["client_id"], spec["connections"]
     if kind == "idle":
         return idle(port, client_id, count, spec["pids"].get("proxy"))

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,16 +202,17 @@ def sidecar(
     launcher: Sequence[str] = ("sidecar.cli.main",),
 ) -> Iterator[Way]:
     """The sidecar with policy, audit and ledger on, its state under `folder`; `launcher` is what `python -m` runs."""
-    keys_file, config, log = folder / "keys.json", folder / "sidecar.yaml", folder / "sidecar.log"
+    keys_file, config, log = folder / "keys" / "keys.json", folder / "sidecar.yaml", folder / "sidecar.log"
     state = folder / "state"
-    state.mkdir(mode=0o700)
+    for private in (keys_file.parent, state):  # apart, as by default: the keys' directory is watched for changes
+        private.mkdir(mode=0o700)
     client_id = make_key(keys_file)
     config.write_text(yaml.safe_dump(settings))
     port = free_port()
     command = [
         *(sys.executable, "-m", *launcher, "run", "--config", str(config)),
         *("--upstream", f"127.0.0.1:{upstream_port}", "--keys-file", str(keys_file), "--state-dir", str(state)),
-        *("--audit-log", str(folder / "audit.jsonl"), "--bind", "127.0.0.1", "--tcp-port", str(port)),
+        *("--audit-log", str(state / "audit.jsonl"), "--bind", "127.0.0.1", "--tcp-port", str(port)),
         *("--admin-port", str(free_port())),
         *(part for flag in other_doors() for part in (flag, "off")),
     ]
@@ -220,18 +221,26 @@ def sidecar(
         yield Way("sidecar", port, client_id, {"upstream": upstream_pid, "proxy": child.pid})
 
 
-def run_load(path: Way, spec: dict[str, Any], patience: float) -> dict[str, Any]:
+def keep_on(core: int, pids: Iterable[int]) -> None:
+    """Keep these processes, every thread of them, on one core."""
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(task.name), {core})
+
+
+def run_load(way: Way, spec: dict[str, Any], patience: float) -> dict[str, Any]:
     """One run of the load process along that path. Raises BenchError with what went wrong."""
-    full = spec | {"port": path.port, "client_id": path.client_id, "pids": path.pids}
+    full = spec | {"port": way.port, "client_id": way.client_id, "pids": way.pids}
     command = [sys.executable, "-m", "bench.load", json.dumps(full)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired:
-        raise BenchError(f"the load on {path.name} did not end within {patience:.0f} s") from None
+        raise BenchError(f"the load on {way.name} did not end within {patience:.0f} s") from None
     try:
         result: dict[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError:
-        raise BenchError(f"the load on {path.name} failed:\n{done.stderr[-2000:]}") from None
+        raise BenchError(f"the load on {way.name} failed:\n{done.stderr[-2000:]}") from None
     if "error" in result:
-        raise BenchError(f"the load on {path.name} failed: {result['error']}")
+        raise BenchError(f"the load on {way.name} failed: {result['error']}")
     return result

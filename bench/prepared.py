@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from google.protobuf.message import Message
+
 from sidecar.wire.frame import build
 from sidecar.wire.messages import message_class
 

@@ -66,7 +66,9 @@ def _ratio(outcome: Outcome) -> str:
         return outcome.skipped
     digits = 2 if outcome.median < 10 else 1
     span = f"{min(outcome.ratios):.{digits}f}–{max(outcome.ratios):.{digits}f}"
-    return f"{outcome.median:.{digits}f} ({span})\n{outcome.scenario.measure}"
+    lost = len(outcome.rounds) - len(outcome.ratios)
+    noted = f"\n{lost} of {len(outcome.rounds)} rounds gave no ratio" if lost else ""
+    return f"{outcome.median:.{digits}f} ({span})\n{outcome.scenario.measure}{noted}"
 
 
 def results_table(outcomes: Sequence[Outcome]) -> Table:

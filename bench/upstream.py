@@ -11,9 +11,8 @@ import select
 import socket
 import struct
 
-from sidecar.wire.frame import HEADER_SIZE, FrameReader
-
 from bench import prepared
+from sidecar.wire.frame import HEADER_SIZE, FrameReader
 
 PUSHES_IN_A_CHUNK = 64
 _head = struct.Struct("<2sIBBII").unpack_from
