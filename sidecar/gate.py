@@ -252,8 +252,9 @@ class Gate:
         except RecordError as error:
             self._ledger.release(asked.decision_id)
             return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
-        except BaseException:
+        except asyncio.CancelledError:
             self._ledger.release(asked.decision_id)
+            self.refuse_asked(asked, Refusal(Code.CLIENT_GONE, "the sidecar stopped before the order was sent"))
             raise
         refusal = self._last_look(asked, obstacle)
         if refusal is not None:
