@@ -88,6 +88,9 @@ class AuditLog:
         found: list[AuditRecord] = []
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"folder `{self.path.parent}` of the audit cannot be made: {error.strerror}") from error
+        try:
             self._fd = self._open_file()
             tail = read_tail(self.path)
             if tail.size and not tail.links and tail.size > len(self._torn_start()):
@@ -308,7 +311,7 @@ class AuditLog:
         if not self._reopen and now - self._looked < _LOOK_EVERY:
             return
         self._looked = now
-        self._reopen = False
+        asked, self._reopen = self._reopen, False
         self._look_at_room()
         if not self._is_in_place():
             self.sync()
@@ -316,15 +319,18 @@ class AuditLog:
             os.close(self._fd)
             self._fd = fd
             self._size = self._synced_size = os.fstat(fd).st_size
-            self._note_foreign()
+            self._end_foreign_line()
+            if not asked:
+                text = "the file was moved or deleted by another program, and a new one was begun"
+                self._again.append(self.about("audit_moved", "unknown", text))
         elif os.fstat(self._fd).st_size != self._size:
             self._size = self._synced_size = os.fstat(self._fd).st_size
             self._again.append(
                 self.about("audit_changed", "failure", "the file was changed by another program while it was open")
             )
-            self._note_foreign()
+            self._end_foreign_line()
 
-    def _note_foreign(self) -> None:
+    def _end_foreign_line(self) -> None:
         """End what another program may have left unfinished, so that our next line begins a line."""
         if self._size and sys.platform != "win32" and os.pread(self._fd, 1, self._size - 1) != b"\n":
             _write_all(self._fd, b"\n")

@@ -46,7 +46,9 @@ def write_chain(path: Path, count: int, head: Head = GENESIS) -> Head:
     return head
 
 
-def open_log(path: Path, known: Head | None = None, closed: bool = False, **settings: Any) -> tuple[AuditLog, list[str]]:
+def open_log(
+    path: Path, known: Head | None = None, closed: bool = False, **settings: Any
+) -> tuple[AuditLog, list[str]]:
     """The open log, and the reasons of what it found out of order."""
     log = AuditLog(path, **{"min_free": 0, "clock": lambda: NOON, **settings})
     found = log.open(known, closed)

@@ -1,0 +1,94 @@
+"""`audit verify` as people run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from audit_making import chain, write_chain
+from click.testing import CliRunner, Result
+
+from sidecar.cli.audit import audit
+from sidecar.ledger.sqlite import SqliteStore
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit.jsonl"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(audit, ["verify", *map(str, arguments)])
+
+
+def keep_head(state_dir: Path, seq: int, digest: str, closed: bool = False) -> None:
+    store = SqliteStore.open(state_dir)
+    store.commit([], (seq, digest), closed)
+    store.close()
+
+
+def test_a_whole_chain_is_said_to_be_whole(tmp_path: Path, path: Path) -> None:
+    head = write_chain(path, 12)
+    keep_head(tmp_path, *head)
+    result = run(path, "--state-dir", tmp_path)
+    assert result.exit_code == 0
+    assert "12 records in `audit.jsonl`, seq 1 to 12" in result.output
+    assert "✓ the chain is whole" in result.output
+
+
+def test_damage_is_shown_with_line_and_seq_and_ends_with_1(path: Path) -> None:
+    lines, _ = chain(12)
+    lines[4] = lines[4].replace(b"allow", b"alloW")
+    path.write_bytes(b"".join(lines))
+    result = run(path)
+    assert result.exit_code == 1
+    assert "✗ audit.jsonl line 5, seq 5: the record was changed, or is none" in result.output
+    assert "✓" not in result.output
+
+
+def test_without_the_ledger_it_says_what_it_cannot_see(path: Path) -> None:
+    write_chain(path, 3)
+    result = run(path)
+    assert result.exit_code == 0
+    assert "without --state-dir, last records that were cut off are not noticed" in result.output
+
+
+def test_a_cut_off_end_is_found_with_the_ledger(tmp_path: Path, path: Path) -> None:
+    lines, head = chain(12)
+    path.write_bytes(b"".join(lines[:9]))
+    keep_head(tmp_path, *head)
+    result = run(path, "--state-dir", tmp_path)
+    assert result.exit_code == 1
+    assert "ends at seq 9, the ledger knows of seq 12" in result.output
+
+
+def test_much_damage_is_not_listed_without_end(path: Path) -> None:
+    path.write_bytes(b"rubbish\n" * 200)
+    result = run(path)
+    assert result.exit_code == 1
+    assert "✗ and 150 more" in result.output
+
+
+def test_no_audit_is_an_error_in_plain_words(tmp_path: Path) -> None:
+    result = run(tmp_path / "none.jsonl")
+    assert result.exit_code == 1
+    assert "there is no audit at" in result.output
+
+
+def test_without_a_file_it_says_what_to_give() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "opend-sidecar audit verify" in result.output
+
+
+def test_a_damaged_ledger_is_an_error_in_plain_words(tmp_path: Path, path: Path) -> None:
+    write_chain(path, 3)
+    (tmp_path / "ledger.db").write_bytes(b"no database" * 1000)
+    result = run(path, "--state-dir", tmp_path)
+    assert result.exit_code == 1
+    assert "cannot be read" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_help_says_what_is_not_excluded() -> None:
+    assert "ship the audit to another" in run("--help").output
