@@ -1,4 +1,4 @@
-"""The life of orders: taken, confirmed, matched against moving quotes, changed, cancelled, failed. Judges no request (`rules`), sends nothing."""
+"""The life of orders: taken, confirmed, matched against moving quotes, changed, cancelled, failed. Judges no request (`rules`)."""
 
 from __future__ import annotations
 
