@@ -189,14 +189,16 @@ def _zone(name: str | None, needed: bool, default: tzinfo | None) -> str | None:
 def _expiry(text: str | None, now: datetime) -> str | None:
     if text is None:
         return None
+    relative = text.endswith(("d", "h", "m"))
     try:
-        at = now + timedelta(seconds=seconds(text)) if text[-1:] in "dhm" else fields.moment(text)
-    except (ValueError, OverflowError) as error:
-        reason = str(error) if isinstance(error, ValueError) else f"{shown(text)} is too far away"
-        raise ConfigError(f"--expires {reason}") from None
+        at = now + timedelta(seconds=seconds(text)) if relative else fields.moment(text)
+    except OverflowError:
+        raise ConfigError(f"--expires {shown(text)} is too far away") from None
+    except ValueError as error:
+        raise ConfigError(f"--expires {error}{'' if relative else ', or a duration such as `30d`'}") from None
     if at <= now:
         raise ConfigError(f"--expires {shown(text)} is in the past; the key could never be used")
-    return _written(at) if text[-1:] in "dhm" else text
+    return _written(at) if relative else text
 
 
 def _written(at: datetime) -> str:

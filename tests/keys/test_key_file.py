@@ -99,7 +99,7 @@ LIMITS: dict[str, Any] = {
 def test_flat_and_nested_limits_mean_the_same(tmp_path: Path) -> None:
     flat = key_of(tmp_path, **LIMITS)
     assert key_of(tmp_path, limits=LIMITS) == flat
-    assert flat.allowed_trd_sides == {Side.BUY, Side.SELL_SHORT}
+    assert flat.allowed_trd_sides == frozenset({Side.BUY, Side.SELL_SHORT})
     assert flat.zone == ZoneInfo("Asia/Hong_Kong")
 
 

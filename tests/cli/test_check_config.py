@@ -1,0 +1,115 @@
+"""check-config says what `run` would refuse, and what it would take with doubts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli.check_config import check_config
+from sidecar.keys.file import edit
+from sidecar.keys.secret import hash_of, ws_hash_of
+from sidecar.wire.encryption import RsaKey
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    path = tmp_path / "keys.json"
+    write(path, {"scopes": ["qot:read"]})
+    return path
+
+
+def write(path: Path, *records: dict[str, object]) -> None:
+    def put(document: dict[str, object]) -> None:
+        document["keys"] = [
+            {"id": f"k{number}", "hash": hash_of(str(number)), "ws_hash": ws_hash_of(str(number)), **one}
+            for number, one in enumerate(records)
+        ]
+
+    edit(path, put, None, create=True)
+
+
+def check(*arguments: object) -> Result:
+    result = CliRunner().invoke(check_config, [str(one) for one in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def settings(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_good_files_are_ticked(tmp_path: Path, keys: Path) -> None:
+    result = check("--config", settings(tmp_path, f"keys: {{file: {keys}}}"))
+    assert result.exit_code == 0
+    assert [line[0] for line in result.output.splitlines()] == ["✓", "✓"]
+    assert f"keys file `{keys}`: 1 key, revision " in result.output
+
+
+def test_broken_settings_and_broken_keys_are_both_reported(tmp_path: Path) -> None:
+    bad_keys = tmp_path / "bad.json"
+    bad_keys.write_text("{")
+    bad_keys.chmod(0o600)
+    result = check("--config", settings(tmp_path, "upstrem: 1"), "--keys-file", bad_keys)
+    assert result.exit_code == 1
+    assert "✗ settings" in result.stderr
+    assert "did you mean `upstream`?" in result.stderr
+    assert f"✗ keys file `{bad_keys}` is not JSON" in result.stderr
+
+
+def test_a_missing_keys_file_fails(tmp_path: Path) -> None:
+    result = check("--keys-file", tmp_path / "none.json")
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
+
+
+def test_keys_that_do_more_than_meant_are_doubted(tmp_path: Path, keys: Path) -> None:
+    write(
+        keys,
+        {"scopes": ["acc:read", "trade:simulate"]},
+        {"scopes": ["trade:real"]},
+        {"scopes": ["qot:read"], "expires_at": "2020-01-01T00:00:00Z", "ws_hash": None},
+        {"scopes": ["acc:read", "trade:real"], "max_order_value": 5},
+    )
+    result = check("--keys-file", keys)
+    assert result.exit_code == 0
+    doubts = [line for line in result.output.splitlines() if line.startswith("! ")]
+    assert ["k0" in doubts[0], "k1" in doubts[1], "k2" in doubts[2], "k2" in doubts[3]] == [True] * 4
+    for text in ("real ones included", "without max_order_value and max_daily_value", "expired at", "no ws_hash"):
+        assert text in result.output
+    assert "k3" not in result.output
+
+
+def test_a_listener_bound_to_a_key_that_does_not_exist_fails(tmp_path: Path, keys: Path) -> None:
+    text = f"keys: {{file: {keys}}}\nlisteners: {{tcp: [{{key: k0}}, {{port: 5, key: gone}}]}}"
+    result = check("--config", settings(tmp_path, text))
+    assert result.exit_code == 1
+    assert "✗ setting `listeners.tcp[1]`: there is no key `gone`" in result.stderr
+    assert "k0" not in result.stderr
+
+
+def test_private_keys_are_tried(tmp_path: Path, keys: Path) -> None:
+    good, bad = tmp_path / "good.pem", tmp_path / "bad.pem"
+    good.write_bytes(RsaKey.generate_pem())
+    bad.write_text("no key")
+    text = f"keys: {{file: {keys}}}\nupstream: {{rsa_key: {good}}}\nlisteners: {{tcp: [{{rsa_keys: {{k0: {bad}}}}}]}}"
+    result = check("--config", settings(tmp_path, text))
+    assert result.exit_code == 1
+    assert "✓ setting `upstream.rsa_key`" in result.output
+    assert "✗ setting `listeners.tcp[0].rsa_keys.k0`" in result.stderr
+
+
+def test_a_keys_file_without_keys_is_doubted(keys: Path) -> None:
+    write(keys)
+    result = check("--keys-file", keys)
+    assert result.exit_code == 0
+    assert "! there is no key yet" in result.output
+
+
+def test_addresses_open_to_the_network_are_doubted(tmp_path: Path, keys: Path) -> None:
+    text = f"keys: {{file: {keys}}}\nlisteners: {{tcp: [{{bind: 0.0.0.0}}]}}"
+    assert "! listener 0.0.0.0:11110 takes keys in clear" in check("--config", settings(tmp_path, text)).output
