@@ -1,0 +1,108 @@
+"""The audit as it grows, and one record of it as a line for people. Judges nothing and writes no file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rich.text import Text
+
+from sidecar.policy.worth import plain
+
+Record = Mapping[str, Any]
+"""The fields of one line, numbers as Decimal or int."""
+
+_MARKS = {
+    "allow": ("✓", "green"),
+    "success": ("✓", "green"),
+    "reject": ("✗", "red"),
+    "failure": ("✗", "red"),
+    "unknown": ("?", "yellow"),
+}
+
+
+class Following:
+    """Reads what was appended to the audit file since the last look, across its rotation."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._begun = b""
+        """The start of a line whose end is not there yet."""
+
+    def new(self) -> list[Record]:
+        """The whole lines since the last call, in order; raises OSError if the file cannot be read."""
+        if self._file is None:
+            if not self._path.exists():
+                return []
+            self._file = self._path.open("rb")
+        data = self._begun + self._file.read()
+        if not data and self._rotated():
+            self.close()
+            return self.new()
+        *lines, self._begun = data.split(b"\n")
+        return [json.loads(line, parse_float=Decimal) for line in lines if line]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _rotated(self) -> bool:
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return self._file is not None and not os.path.samestat(os.fstat(self._file.fileno()), there)
+
+
+def line_of(record: Record) -> Text:
+    """`10:58:00 ✗ sim-bot place_order HK.00700 BUY 400 × 300 = 120000 HKD order_value: ...`, coloured."""
+    mark, colour = _MARKS.get(record["outcome"], ("?", "yellow"))
+    at = datetime.fromisoformat(record["timestamp"]).astimezone()
+    parts = [record["key_id"], record["endpoint"].split()[0], _subject(record), _verdict(record)]
+    text = Text(f"{at:%H:%M:%S} ")
+    text.append(mark, colour)
+    # SECURITY: symbols, remarks and reasons come from outside; escape sequences in them must not reach the terminal
+    text.append("".join(f" {_printable(part)}" for part in parts if part))
+    return text
+
+
+def _subject(record: Record) -> str:
+    """What it was about: the order and its value, or the order's id."""
+    if "symbol" not in record:
+        named = record.get("order_id_ex") or record.get("order_id")
+        return f"order {named}" if named else ""
+    subject = f"{record['symbol']} {record.get('side', '')} {_number(record.get('qty'))}"
+    if "price" in record:
+        subject += f" × {_number(record['price'])}"
+    if "value" in record:
+        subject += f" = {_number(record['value'])} {record.get('currency', '')}"
+    return subject
+
+
+def _verdict(record: Record) -> str:
+    outcome, message = record["outcome"], record.get("message", "")
+    if outcome == "allow":
+        return "→ allowed"
+    if outcome == "success":
+        order = record.get("order_id_ex") or record.get("order_id")
+        return f"→ OpenD took it as order {order}" if "symbol" in record and order else "→ OpenD did it"
+    if outcome == "failure":
+        return f"→ OpenD refused it: {message}" if "ret_type" in record else f"→ {record.get('reason', '')}: {message}"
+    if outcome == "unknown":
+        return f"→ what became of it is unknown: {message}"
+    return f"→ {record.get('reason', '')}: {message}"
+
+
+def _number(value: Any) -> str:
+    return plain(Decimal(value)) if isinstance(value, int | Decimal) else str(value)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
