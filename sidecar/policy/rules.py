@@ -28,6 +28,7 @@ from sidecar.policy.decision import Code, Finding
 from sidecar.policy.key import HoursWindow, Scope
 
 _ENV_NAME = {TrdEnv.SIMULATE: "paper", TrdEnv.REAL: "real"}
+_MINUTES = "minutes"
 _LISTING = (Scope.ACC_READ, Scope.TRADE_SIMULATE, Scope.TRADE_REAL, Scope.TRADE_CANCEL, Scope.TRADE_UNLOCK)
 _TRADE_SCOPE = {TrdEnv.SIMULATE: Scope.TRADE_SIMULATE, TrdEnv.REAL: Scope.TRADE_REAL}
 
@@ -131,8 +132,8 @@ def hours(case: Case) -> Finding | None:
     if zone is None or case.now.utcoffset() is None:
         return refused("hours", Code.HOURS, "this key has hours_window, but the time of day cannot be told")
     now = case.now.astimezone(zone).time()
-    at = f"{now:%H:%M} in {zone}"
-    shown = ", ".join(f"{window.start:%H:%M}-{window.end:%H:%M}" for window in windows)
+    at = f"{now.isoformat(_MINUTES)} in {zone}"
+    shown = ", ".join(f"{window.start.isoformat(_MINUTES)}-{window.end.isoformat(_MINUTES)}" for window in windows)
     if any(_inside(window, now) for window in windows):
         return passed("hours", f"{at} is within {shown}")
     return refused("hours", Code.HOURS, f"it is {at}, this key's hours are {shown}")

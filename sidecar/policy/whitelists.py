@@ -65,8 +65,8 @@ def _symbol(case: Case, *, last: bool) -> Finding | None:
             continue
         entries = _option_entries(allowed, security)
         instrument = case.facts.instrument if isinstance(case.intent, PlaceOrder) else None
-        if entries and instrument is None:
-            if not last:
+        if entries and _underlying_open(security, instrument):
+            if instrument is None and not last:
                 detail = f"{security.symbol} may be an allowed option"
                 continue
             return refused(
@@ -95,6 +95,13 @@ def _option_entries(allowed: frozenset[str], security: Security) -> tuple[str, .
     """The `@options` entries of the security's market."""
     prefix = security.symbol.partition(".")[0] + "."
     return tuple(sorted(entry for entry in allowed if entry.endswith(OPTIONS) and entry.startswith(prefix)))
+
+
+def _underlying_open(security: Security, instrument: Instrument | None) -> bool:
+    """Whether facts are missing to tell what a security is an option of. In the US the code alone tells."""
+    if instrument is None:
+        return True
+    return instrument.kind is InstrumentKind.OPTION and instrument.underlying is None and security.market != "US"
 
 
 def _is_option_of(entry: str, security: Security, instrument: Instrument | None) -> bool:

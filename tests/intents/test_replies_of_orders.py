@@ -58,6 +58,13 @@ def test_a_push_whose_order_is_not_understood_still_names_its_account() -> None:
     assert subject.symbol is None
 
 
+def test_the_route_is_the_orders_own_before_the_headers() -> None:
+    subject = read_push(catalog.UPDATE_ORDER, order_push(secMarket=31, code="600519", trdMarket=4))
+    assert subject.security is not None and subject.security.trd_market == 4
+    subject = read_push(catalog.UPDATE_ORDER, order_push())
+    assert subject.security is not None and subject.security.trd_market == 1
+
+
 def test_an_order_of_an_odd_code_keeps_its_symbol() -> None:
     assert read_push(catalog.UPDATE_ORDER, order_push(code="odd code")).symbol == "HK.odd code"
 

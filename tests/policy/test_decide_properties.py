@@ -48,6 +48,7 @@ SECURITIES = (
     Security("CN", "SH.600519", 21, "600519", 4),
     Security("CN", "SZ.000001", 22, "000001", 3),
 )
+BUY = PlaceOrder(AccountRef(1001, TrdEnv.SIMULATE), SECURITIES[0], Side.BUY, OrderType.NORMAL, Decimal(1), Decimal(1))
 SYMBOLS = ("HK.00700", "HK.*", "US.AAPL", "US.*", "US.AAPL@options", "SH.600519", "SZ.*")
 ZONES = (ZoneInfo("Asia/Hong_Kong"), ZoneInfo("America/New_York"), UTC, None)
 
@@ -309,9 +310,7 @@ def test_the_hours_of_a_day_are_either_in_a_window_or_in_the_one_turned_round(
 ) -> None:
     if start == end:
         return
-    order = PlaceOrder(
-        AccountRef(1001, TrdEnv.SIMULATE), SECURITIES[0], Side.BUY, OrderType.NORMAL, Decimal(1), Decimal(1)
-    )
+    order = BUY
 
     def inside(window: HoursWindow) -> bool:
         key = Key("bot", frozenset(Scope), hours_window=(window,), zone=zone)
@@ -325,9 +324,7 @@ def test_the_hours_of_a_day_are_either_in_a_window_or_in_the_one_turned_round(
 def test_the_same_moment_told_in_another_zone_is_the_same_moment() -> None:
     now = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
     key = Key("bot", frozenset(Scope), hours_window=(HoursWindow(time(9, 30), time(16)),), zone=ZONES[0])
-    order = PlaceOrder(
-        AccountRef(1001, TrdEnv.SIMULATE), SECURITIES[0], Side.BUY, OrderType.NORMAL, Decimal(1), Decimal(1)
-    )
+    order = BUY
     known = matched(order, Facts())
     elsewhere = now.astimezone(timezone(timedelta(hours=-11)))
     assert decide(key, order, known, Usage(), now).refusal is None
@@ -336,9 +333,7 @@ def test_the_same_moment_told_in_another_zone_is_the_same_moment() -> None:
 
 def test_a_clock_without_a_zone_refuses_under_hours() -> None:
     key = Key("bot", frozenset(Scope), hours_window=(HoursWindow(time(0), time(0)),), zone=UTC)
-    order = PlaceOrder(
-        AccountRef(1001, TrdEnv.SIMULATE), SECURITIES[0], Side.BUY, OrderType.NORMAL, Decimal(1), Decimal(1)
-    )
+    order = BUY
     decision = decide(key, order, matched(order, Facts()), Usage(), datetime(2026, 11, 20, 3, 0))
     assert decision.refusal is not None
     assert decision.refusal.code is Code.HOURS
@@ -352,9 +347,7 @@ def test_a_rule_that_breaks_refuses_and_says_so(monkeypatch: pytest.MonkeyPatch)
 
     table = tuple(rule._replace(check=broken) if rule.code is Code.HOURS else rule for rule in module._ALL)
     monkeypatch.setattr(module, "_ALL", table)
-    order = PlaceOrder(
-        AccountRef(1001, TrdEnv.SIMULATE), SECURITIES[0], Side.BUY, OrderType.NORMAL, Decimal(1), Decimal(1)
-    )
+    order = BUY
     decision = decide(Key("bot", frozenset(Scope)), order, matched(order, Facts()), Usage(), datetime.now(UTC))
     assert decision.refusal is not None
     assert decision.refusal.code is Code.HOURS
@@ -363,9 +356,7 @@ def test_a_rule_that_breaks_refuses_and_says_so(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_wait_of_a_rate_refusal_is_a_number_as_well() -> None:
     key = Key("bot", frozenset(Scope), max_orders_per_minute=1)
-    order = PlaceOrder(
-        AccountRef(1001, TrdEnv.SIMULATE), SECURITIES[0], Side.BUY, OrderType.NORMAL, Decimal(1), Decimal(1)
-    )
+    order = BUY
     decision = decide(
         key, order, matched(order, Facts()), Usage(orders_last_minute=1, oldest_order_age=50.5), datetime.now(UTC)
     )
@@ -387,3 +378,33 @@ def test_facts_are_asked_for_only_where_a_rule_reads_them() -> None:
     assert needs(replace(options, allowed_symbols=frozenset({"US.AAPL@options", "US.*"})), buy) == frozenset()
     assert needs(options, replace(buy, security=SECURITIES[0])) == frozenset()
     assert needs(capped, CancelOrder(AccountRef(1, TrdEnv.REAL), OrderRef(1, ""))) == frozenset()
+
+
+def test_explaining_tells_everything_that_is_wrong_with_an_order() -> None:
+    key = Key(
+        "bot",
+        frozenset({Scope.QOT_READ}),
+        allowed_markets=frozenset({"US"}),
+        allowed_trd_sides=frozenset({Side.SELL}),
+        max_order_value=Decimal(10),
+        max_orders_per_minute=0,
+    )
+    order = replace(BUY, price=Decimal(100))
+    known = replace(matched(order, Facts()), instrument=Instrument(InstrumentKind.STOCK, Decimal(1), "HKD"))
+    decision = explain(key, order, known, Usage(), datetime.now(UTC))
+    codes = [finding.refusal.code for finding in decision.findings if finding.refusal is not None]
+    assert codes == [Code.SCOPE, Code.MARKET, Code.SIDE, Code.ORDER_VALUE, Code.RATE]
+    assert [finding.rule for finding in decision.findings if finding.refusal is None] == [
+        "account",
+        "price",
+        "instrument",
+    ]
+
+
+def test_a_stake_in_an_event_contract_cannot_be_held_against_a_value_limit() -> None:
+    key = Key("bot", frozenset(Scope), max_order_value=Decimal(10**6))
+    order = replace(BUY, amount=Decimal(20))
+    known = replace(matched(order, Facts()), instrument=Instrument(InstrumentKind.STOCK, Decimal(1), "HKD"))
+    decision = decide(key, order, known, Usage(), datetime.now(UTC))
+    assert decision.refusal is not None
+    assert decision.refusal.code is Code.INSTRUMENT_UNKNOWN
