@@ -1,13 +1,15 @@
 # run    the main job: a sandbox OpenD, the sidecar in front of it, fresh keys, decisions as they happen
+#        (ports in use? make run DEMO_FLAGS='--tcp-port 0 --admin-port 0')
 # test   the tests            check  style, types, import order            bench  the sidecar beside haproxy and no proxy
 PYTHON ?= python3
+DEMO_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: run test check bench real-parts clean
 
 run: $(VENV)/.runtime
-	@$(BIN)/opend-sidecar demo
+	@$(BIN)/opend-sidecar demo $(DEMO_FLAGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
