@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from decimal import Decimal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,8 +14,9 @@ from zoneinfo import ZoneInfo
 import click
 from rich.console import Console
 
-from sidecar.border import seconds, shown
+from sidecar.border import shown
 from sidecar.cli.key_table import table
+from sidecar.cli.new_record import listed, new_record
 from sidecar.cli.running import admin_of, wait_until_in_force
 from sidecar.config import load_settings
 from sidecar.errors import ConfigError
@@ -27,10 +26,8 @@ from sidecar.keys.file import edit, load
 from sidecar.keys.machine import default_zone, fingerprint
 from sidecar.keys.machine import machine_id as raw_machine_id
 from sidecar.keys.record import read_record
-from sidecar.keys.secret import hash_of, new_plaintext, ws_hash_of
+from sidecar.keys.secret import new_plaintext
 from sidecar.settings import Settings
-
-_AMOUNT = re.compile(r"\d{1,18}(\.\d{1,12})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def gen_key(keys_file: Path | None, config: Path | None, key_id: str, **given: A
     """Make a key and print it, once."""
     place = _place(keys_file, config)
     plaintext = new_plaintext()
-    record = _new_record(key_id, plaintext, given, place.zone)
+    record = new_record(key_id, plaintext, given, place.zone)
     stored, problems, warnings = read_record(record, 1, place.zone)
     if stored is None:
         raise ConfigError("; ".join(f"--{problem.field.replace('_', '-')} {problem.text}" for problem in problems))
@@ -102,107 +99,6 @@ def gen_key(keys_file: Path | None, config: Path | None, key_id: str, **given: A
     click.echo(f"        and port {doors[0].port if doors else 11110} instead of OpenD's")
     click.echo("a running sidecar notices the new key by itself")
     _warn((*warnings, *advice_on_new(stored.key)))
-
-
-def _new_record(key_id: str, plaintext: str, given: dict[str, Any], zone: tzinfo | None) -> dict[str, Any]:
-    """The raw record in the order people read it, unset fields left out; its values are checked by `read_record`."""
-    now = datetime.now(UTC)
-    machines = _listed("--bind-machines", given["bind_machines"]) or []
-    if given["bind_this_machine"]:
-        machines.append(fingerprint(key_id, raw_machine_id()))
-    record: dict[str, Any] = {
-        "id": key_id,
-        "hash": f"sha256:{hash_of(plaintext)}",
-        "ws_hash": f"sha256:{ws_hash_of(plaintext)}",
-        "scopes": _listed("--scopes", given["scopes"]),
-        "created_at": _written(now),
-        "expires_at": _expiry(given["expires"], now),
-        "allowed_markets": _listed("--allowed-markets", given["allowed_markets"]),
-        "allowed_symbols": _listed("--allowed-symbols", given["allowed_symbols"]),
-        "allowed_trd_sides": _listed("--allowed-trd-sides", given["allowed_trd_sides"]),
-        "allowed_acc_ids": _acc_ids(given["allowed_acc_ids"]),
-        "max_order_value": _amount("--max-order-value", given["max_order_value"]),
-        "max_daily_value": _amount("--max-daily-value", given["max_daily_value"]),
-        "max_orders_per_minute": _count("--max-orders-per-minute", given["max_orders_per_minute"]),
-        "hours_window": _hours(given["hours_window"]),
-        "timezone": _zone(given["timezone"], bool(given["hours_window"]), zone),
-        "allowed_machines": list(dict.fromkeys(machines)) or None,
-        "allowed_ips": _listed("--allowed-ips", given["allowed_ips"]),
-        "note": given["note"],
-    }
-    return {field: value for field, value in record.items() if value is not None}
-
-
-def _listed(flag: str, text: str | None) -> list[str] | None:
-    """`a, b` → [a, b]. An empty list is refused: it would be a whitelist that says nothing."""
-    if text is None:
-        return None
-    parts = list(dict.fromkeys(part.strip() for part in text.split(",")))
-    if "" in parts:
-        raise ConfigError(
-            f"{flag} {shown(text)} has an empty entry; write values with commas between, or leave the flag out"
-        )
-    return parts
-
-
-def _acc_ids(text: str | None) -> list[int] | None:
-    parts = _listed("--allowed-acc-ids", text)
-    wrong = next((part for part in parts or () if not (part.isascii() and part.isdigit() and len(part) <= 20)), None)
-    if wrong is not None:
-        raise ConfigError(f"--allowed-acc-ids {shown(wrong)} is not an account id; they are digits only")
-    return None if parts is None else list(dict.fromkeys(int(part) for part in parts))
-
-
-def _amount(flag: str, text: str | None) -> int | Decimal | None:
-    if text is None:
-        return None
-    if _AMOUNT.fullmatch(text) is None:
-        raise ConfigError(f"{flag} {shown(text)} is not an amount; write plain digits, e.g. 100000 or 2500.50")
-    return Decimal(text) if "." in text else int(text)
-
-
-def _count(flag: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise ConfigError(f"{flag} {shown(text)} is not a whole number; write e.g. 5")
-    return int(text)
-
-
-def _hours(windows: tuple[str, ...]) -> str | list[str] | None:
-    return None if not windows else windows[0] if len(windows) == 1 else list(windows)
-
-
-def _zone(name: str | None, needed: bool, default: tzinfo | None) -> str | None:
-    """The zone is written into every record with hours, so that the record means the same on another machine."""
-    if name is not None or not needed:
-        if name is not None and not needed:
-            raise ConfigError("--timezone says where --hours-window is read; give both or neither")
-        return name
-    found = getattr(default, "key", None)
-    try:
-        return str(fields.zone_named(found))
-    except ValueError:
-        raise ConfigError("--hours-window in which zone? add --timezone, e.g. `--timezone Asia/Hong_Kong`") from None
-
-
-def _expiry(text: str | None, now: datetime) -> str | None:
-    if text is None:
-        return None
-    relative = text.endswith(("d", "h", "m"))
-    try:
-        at = now + timedelta(seconds=seconds(text)) if relative else fields.moment(text)
-    except OverflowError:
-        raise ConfigError(f"--expires {shown(text)} is too far away") from None
-    except ValueError as error:
-        raise ConfigError(f"--expires {error}{'' if relative else ', or a duration such as `30d`'}") from None
-    if at <= now:
-        raise ConfigError(f"--expires {shown(text)} is in the past; the key could never be used")
-    return _written(at) if relative else text
-
-
-def _written(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @click.command("list-keys")
@@ -262,7 +158,7 @@ def bind_key(
         raise ConfigError("--replace needs the machines to allow instead: --this-machine or --machines")
     place = _place(keys_file, config)
     running = admin_of(admin, place.settings)
-    named = [one.lower() for one in _listed("--machines", machines) or []]
+    named = [one.lower() for one in listed("--machines", machines) or []]
     if this_machine:
         named.append(fingerprint(key_id, raw_machine_id()))
     outcome: list[str] = []

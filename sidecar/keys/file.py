@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import tzinfo
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
-from sidecar.border import closest, shown
 from sidecar.errors import ConfigError
+from sidecar.keys.document import KeysFile, parsed
 from sidecar.keys.lock import exclusive
-from sidecar.keys.record import JsonObject, Problem, StoredKey, read_record
 
-DEFAULT_PATH = Path("~/.config/futu/keys.json").expanduser()
+__all__ = ["KeysFile", "edit", "load"]
+
 LARGEST_FILE = 4 * 1024 * 1024
-_TOP_FIELDS = ("version", "keys")
-
-
-@dataclass(frozen=True, slots=True)
-class KeysFile:
-    """What a good file holds. `revision` is the SHA-256 of its bytes in hex; `warnings` are prose for the operator."""
-
-    records: tuple[StoredKey, ...]
-    revision: str
-    warnings: tuple[str, ...]
+_OPENINGS = 3
 
 
 def load(path: Path, default_zone: tzinfo | None) -> KeysFile:
@@ -41,7 +30,7 @@ def load(path: Path, default_zone: tzinfo | None) -> KeysFile:
     Raises ConfigError that names every problem of the file, one a line, each with key id, field and what to do.
     """
     data, warnings = _read(path)
-    return _parsed(data, path, default_zone, warnings)
+    return parsed(data, path, default_zone, warnings)
 
 
 def edit(
@@ -62,11 +51,11 @@ def edit(
             document: dict[str, Any] = {"version": 1, "keys": []}
         else:
             data, _ = _read(target)
-            _parsed(data, path, default_zone, ())
+            parsed(data, path, default_zone, ())
             document = json.loads(data, parse_float=_NumberText)
         change(document)
         written = orjson.dumps(document, default=_verbatim, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        result = _parsed(written, path, default_zone, ())
+        result = parsed(written, path, default_zone, ())
         _replace(target, written)
     return result
 
@@ -90,12 +79,7 @@ def _verbatim(value: object) -> orjson.Fragment:
 
 def _read(path: Path) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of a file found trustworthy, both through one descriptor, so that nothing changes in between."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        raise _missing(path) from None
-    except OSError as error:
-        raise ConfigError(f"keys file `{path}` cannot be opened: {_reason(error)}") from None
+    descriptor = _opened(path)
     try:
         warnings = _trusted(os.fstat(descriptor), path)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -109,6 +93,25 @@ def _read(path: Path) -> tuple[bytes, tuple[str, ...]]:
     return data, warnings
 
 
+def _opened(path: Path) -> int:
+    """A descriptor of the file that has the name now. One that lost it to an edit between two calls is opened again."""
+    try:
+        for _ in range(_OPENINGS):
+            # Not blocking: a pipe in the file's place must be refused, not waited for.
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+            if os.fstat(descriptor).st_nlink or sys.platform == "win32":
+                return descriptor
+            os.close(descriptor)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(path) from None
+    except OSError as error:
+        raise ConfigError(f"keys file `{path}` cannot be opened: {_reason(error)}") from None
+    # A single mounted file stays the old one for ever after its name was given to a new file.
+    raise ConfigError(
+        f"keys file `{path}` was replaced outside; mount its folder instead of the file, so that changes arrive"
+    )
+
+
 def _trusted(found: os.stat_result, path: Path) -> tuple[str, ...]:
     """SECURITY: whoever can write keys.json can give himself any key."""
     if not stat.S_ISREG(found.st_mode):
@@ -117,11 +120,6 @@ def _trusted(found: os.stat_result, path: Path) -> tuple[str, ...]:
         )
     if sys.platform == "win32":
         return ()
-    if found.st_nlink == 0:
-        # A single mounted file stays the old one for ever after its name was given to a new file.
-        raise ConfigError(
-            f"keys file `{path}` was replaced outside; mount its folder instead of the file, so that changes arrive"
-        )
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o022:
         raise ConfigError(f"keys file `{path}` may be written by others (mode {mode:04o}); run `chmod 600 {path}`")
@@ -132,105 +130,6 @@ def _trusted(found: os.stat_result, path: Path) -> tuple[str, ...]:
             f"keys file `{path}` may be read by its group (mode {mode:04o}); `chmod 600 {path}` unless that is meant",
         )
     return ()
-
-
-def _parsed(data: bytes, path: Path, default_zone: tzinfo | None, warnings: Iterable[str]) -> KeysFile:
-    document = _document(data, path)
-    problems = _top_problems(document)
-    records: list[StoredKey] = []
-    notes = list(warnings)
-    entries = document.get("keys")
-    for place, raw in enumerate(entries if isinstance(entries, list) else (), start=1):
-        stored, its_problems, its_warnings = read_record(raw, place, default_zone)
-        problems += its_problems
-        notes += its_warnings
-        if stored is not None:
-            records.append(stored)
-    problems += _clashes(entries if isinstance(entries, list) else [])
-    if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"keys file `{path}` has {count}:\n{lines}")
-    return KeysFile(tuple(records), hashlib.sha256(data).hexdigest(), tuple(notes))
-
-
-def _document(data: bytes, path: Path) -> JsonObject:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"keys file `{path}` is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    if text.startswith("\N{BOM}"):
-        raise ConfigError(f"keys file `{path}` begins with a byte order mark; save it as UTF-8 without one")
-    if not text.strip():
-        raise ConfigError(
-            f'keys file `{path}` is empty; write {{"version": 1, "keys": []}} or make a key with `gen-key`'
-        )
-    try:
-        document = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"keys file `{path}` is not JSON: line {error.lineno}, column {error.colno}: {error.msg.lower()}"
-        ) from None
-    except RecursionError:
-        raise ConfigError(f"keys file `{path}` is nested too deeply to be a keys file") from None
-    except (ValueError, ArithmeticError) as error:
-        raise ConfigError(f"keys file `{path}` holds a number that cannot be used: {error}") from None
-    if not isinstance(document, JsonObject):
-        raise ConfigError(f'keys file `{path}` is not an object; write {{"version": 1, "keys": [...]}}')
-    return document
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"`{name}` is no limit; remove the field for no limit")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
-    made = JsonObject(pairs)
-    if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        made.repeated = tuple(dict.fromkeys(name for name in names if names.count(name) > 1))
-    return made
-
-
-def _top_problems(document: JsonObject) -> list[Problem]:
-    found = [Problem("", name, "is written more than once; keep one of them") for name in document.repeated]
-    found += [
-        Problem("", name, f"unknown field{closest(name, _TOP_FIELDS) or '; remove it'}")
-        for name in document
-        if name not in _TOP_FIELDS
-    ]
-    version = document.get("version")
-    if type(version) is not int or version != 1:
-        told = shown(version) if "version" in document else "is missing"
-        found.append(Problem("", "version", f'{told}; this program reads version 1: write "version": 1'))
-    if not isinstance(document.get("keys"), list):
-        found.append(Problem("", "keys", 'must be the list of key records; write "keys": [...]'))
-    return found
-
-
-def _clashes(entries: list[Any]) -> list[Problem]:
-    """Records that share an id or a secret. Looked for in the raw records, so that other problems hide none."""
-    problems: list[Problem] = []
-    ids: set[str] = set()
-    owners: dict[str, str] = {}
-    for raw in entries:
-        if not isinstance(raw, dict) or not isinstance(raw.get("id"), str):
-            continue
-        name = raw["id"]
-        if name in ids:
-            problems.append(Problem(shown(name), "id", "two records have this id; rename or delete one"))
-        ids.add(name)
-        for field in ("hash", "ws_hash"):
-            value = raw.get(field)
-            if not isinstance(value, str):
-                continue
-            digest = value.removeprefix("sha256:").lower()
-            if digest in owners:
-                other = shown(owners[digest])
-                text = f"is also that of key {other}; one secret cannot be two keys: make a new one with `gen-key`"
-                problems.append(Problem(shown(name), field, text))
-            owners.setdefault(digest, name)
-    return problems
 
 
 def _make_folder(folder: Path) -> None:

@@ -181,6 +181,19 @@ def test_a_lock_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
+def test_a_file_replaced_while_it_is_opened_is_opened_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def overtaken(name: Any, flags: int, *rest: Any, **more: Any) -> int:
+        descriptor = opened(name, flags, *rest, **more)
+        monkeypatch.setattr(os, "open", opened)
+        edit(path, adding("new"), None)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", overtaken)
+    assert [record.key.id for record in load(path, None).records] == ["nested", "flat", "new"]
+
+
 def _add_several(path: Path, name: str, count: int) -> None:
     for number in range(count):
         edit(path, adding(f"{name}-{number}"), None, create=True)
