@@ -1,0 +1,308 @@
+"""A sandbox and a sidecar that really run: the sandbox in a thread of the tests, the sidecar as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from official_sdk import SdkProcess
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.keys.secret import hash_of, new_plaintext
+from sidecar.sandbox import Sandbox, SandboxSettings
+
+PROJECT = Path(__file__).resolve().parent.parent
+T = TypeVar("T")
+
+PLACE_ORDER = 2202
+MODIFY_ORDER = 2205
+
+
+def eventually(look: Callable[[], T], timeout: float = 10.0, what: str = "") -> T:
+    """The first true value of `look`, asked every 20 ms; fails after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what or look}; last seen: {found!r}"
+        time.sleep(0.02)
+
+
+def new_rsa_key(path: Path) -> Path:
+    """A 1024-bit RSA key as OpenD wants it (PKCS#1); the SDK can use no other size."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    path.chmod(0o600)
+    return path
+
+
+class LiveSandbox:
+    """A paper OpenD in a thread. `delays` may be changed while it runs: proto id → seconds a reply is held back."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("port", 0)
+        settings.setdefault("limits", False)
+        self.delays: dict[int, float] = {}
+        self._loop = asyncio.new_event_loop()
+        self.sandbox = Sandbox(SandboxSettings(delays=self.delays, **settings))
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.start()
+
+    def start(self) -> None:
+        self._wait(asyncio.run_coroutine_threadsafe(self.sandbox.start(), self._loop))
+
+    def stop(self) -> None:
+        """As if OpenD had ended: the port is closed and every connection is gone; `start` brings it back."""
+        self._wait(asyncio.run_coroutine_threadsafe(self.sandbox.stop(), self._loop))
+
+    def close(self) -> None:
+        self._wait(asyncio.run_coroutine_threadsafe(self.sandbox.close(), self._loop))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def do(self, action: Callable[..., T], *args: Any) -> T:
+        """Call something of the sandbox in its own thread."""
+
+        async def run() -> T:
+            return action(*args)
+
+        return self._wait(asyncio.run_coroutine_threadsafe(run(), self._loop))
+
+    @staticmethod
+    def _wait(future: Future[T]) -> T:
+        return future.result(20)
+
+    @property
+    def port(self) -> int:
+        return self.sandbox.port
+
+    def received(self, proto_id: int) -> list[Any]:
+        """Every frame of one id that arrived, oldest first (`serial`, `conn`, `client_id`, `c2s`)."""
+        return self.do(lambda: self.sandbox.received.of(proto_id))
+
+    def orders(self) -> list[dict[str, Any]]:
+        """The c2s of every order that arrived."""
+        return [record.c2s for record in self.received(PLACE_ORDER)]
+
+    def everything(self) -> list[Any]:
+        return self.do(lambda: list(self.sandbox.received))
+
+    def set_price(self, symbol: str, price: str, volume: int | None = None) -> None:
+        self.do(self.sandbox.set_price, symbol, price, volume)
+
+
+class KeysFile:
+    """A keys.json that tests write: `add` returns the plaintext of a new key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+        self.write()
+
+    def add(self, key_id: str, *scopes: str, **limits: Any) -> str:
+        plaintext = new_plaintext()
+        self.records.append({"id": key_id, "hash": hash_of(plaintext), "scopes": list(scopes), **limits})
+        self.write()
+        return plaintext
+
+    def change(self, key_id: str, **fields: Any) -> None:
+        next(one for one in self.records if one["id"] == key_id).update(fields)
+        self.write()
+
+    def remove(self, key_id: str) -> None:
+        self.records = [one for one in self.records if one["id"] != key_id]
+        self.write()
+
+    def write(self) -> None:
+        self.write_text(json.dumps({"version": 1, "keys": self.records}))
+
+    def write_text(self, text: str) -> None:
+        """Replace the file in one step, as the commands do."""
+        beside = self.path.with_suffix(".new")
+        beside.write_text(text)
+        beside.chmod(0o600)
+        beside.replace(self.path)
+
+
+class LiveSidecar:
+    """`opend-sidecar run` as a process. It takes free ports at its first start and keeps them over a restart."""
+
+    def __init__(self, folder: Path, opend_port: int, keys: KeysFile, **settings: Any) -> None:
+        self.folder = folder
+        self.keys = keys
+        self.audit_file = folder / "audit.jsonl"
+        self.log_file = folder / "sidecar.log"
+        tree: dict[str, Any] = {
+            "upstream": {"host": "127.0.0.1", "port": opend_port},
+            "keys": {"file": str(keys.path)},
+            "state_dir": str(folder / "state"),
+            "audit": {"file": str(self.audit_file)},
+            "listeners": {"tcp": [{"port": 0}], "admin": {"port": 0}},
+            "log": {"json": True},
+        }
+        for section, values in settings.items():
+            tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
+        self.settings = tree
+        self._process: subprocess.Popen[bytes] | None = None
+        self.ports: list[int] = []
+        self.admin_port = 0
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self, *, ready: bool = True) -> LiveSidecar:
+        """Run it, and wait until its doors are open; with `ready`, until it has found the sandbox too."""
+        config = self.folder / "sidecar.yaml"
+        config.write_text(json.dumps(self.settings))
+        before = self.log_file.stat().st_size if self.log_file.exists() else 0
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sidecar.cli.main", "run", "--config", str(config)],
+                cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "HOME": str(self.folder), "PYTHONPATH": str(PROJECT)},
+            )  # fmt: skip
+
+        def opened() -> dict[str, Any] | None:
+            assert self._process is not None
+            assert self._process.poll() is None, f"the sidecar ended at once:\n{self.log_text()}"
+            return next((line for line in self.log(before) if line.get("event") == "the sidecar is open"), None)
+
+        line = eventually(opened, 20, "the sidecar's doors")
+        self.ports, self.admin_port = line["tcp"], line["admin"]
+        for listener, port in zip(self.settings["listeners"]["tcp"], self.ports, strict=True):
+            listener["port"] = port
+        self.settings["listeners"]["admin"]["port"] = self.admin_port
+        if ready:
+            eventually(lambda: self.get("/readyz")[0] == 200, 10, "the sidecar to be ready")
+        return self
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def hangup(self) -> None:
+        os.kill(self.pid, signal.SIGHUP)
+
+    def kill(self) -> None:
+        """kill -9: no goodbye of any kind."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            return self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError("the sidecar did not end within 30 s after SIGTERM") from None
+
+    # -- what it says ---------------------------------------------------------------------------------------------
+
+    def log_text(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def log(self, after: int = 0) -> list[dict[str, Any]]:
+        """The operator's log, as dicts, from byte `after` on."""
+        if not self.log_file.exists():
+            return []
+        lines = self.log_file.read_bytes()[after:].split(b"\n")
+        found = []
+        for line in lines:
+            if line.startswith(b"{") and line.endswith(b"}"):
+                found.append(json.loads(line))
+        return found
+
+    def audit(self, **wanted: Any) -> list[dict[str, Any]]:
+        """The lines of the audit whose fields are as `wanted`, oldest first."""
+        if not self.audit_file.exists():
+            return []
+        text = self.audit_file.read_bytes()
+        lines = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+        return [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
+
+    def wait_audit(self, timeout: float = 3.0, **wanted: Any) -> dict[str, Any]:
+        """The first line of the audit that is as `wanted`, waiting for it."""
+        return eventually(lambda: self.audit(**wanted), timeout, f"an audit line with {wanted}")[0]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """A page of the admin listener: status and text."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels; 0 where there are none."""
+        total = 0.0
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and all(sample.labels.get(label) == value for label, value in labels.items()):
+                    total += sample.value
+        return total
+
+
+class Stage:
+    """Everything that runs for one test, or for all tests of a module; all of it ends with the `with` block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keys = KeysFile(folder / "keys.json")
+        self._ends = ExitStack()
+        self._numbers = itertools.count()
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._ends.close()
+
+    def sandbox(self, **settings: Any) -> LiveSandbox:
+        made = LiveSandbox(**settings)
+        self._ends.callback(made.close)
+        return made
+
+    def sidecar(self, opend_port: int, *, start: bool = True, **settings: Any) -> LiveSidecar:
+        folder = self.folder / f"sidecar{next(self._numbers)}"
+        folder.mkdir()
+        made = LiveSidecar(folder, opend_port, self.keys, **settings)
+        self._ends.callback(made.stop)
+        return made.start() if start else made
+
+    def sdk(self, port: int, key: str | None, **options: Any) -> SdkProcess:
+        made = SdkProcess(port, key, self.folder / f"sdk{next(self._numbers)}", **options)
+        self._ends.callback(made.end)
+        return made

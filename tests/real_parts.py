@@ -1,0 +1,45 @@
+"""What some tests need from outside the project's own environment, and what happens when it is not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+HOW_TO_GET = {
+    "jq": "install jq from your system's packages",
+    "haproxy": "install haproxy from your system's packages",
+    "json sdk": "`make real-parts` makes .venv-json (futu-api with protobuf before 6), "
+    "or name its interpreter in SIDECAR_JSON_PYTHON",
+    "talib": "`make real-parts` installs TA-Lib into the project's environment",
+    "port 11111": "end what listens on 127.0.0.1:11111; the SDK's examples know no other port",
+}
+
+
+def need(part: str, present: bool) -> None:
+    """Skip the running test, loudly, where `part` is missing; fail it where REQUIRE_REAL_PARTS=1 says all must be there."""
+    if present:
+        return
+    text = f"SKIPPED, needs {part}: {HOW_TO_GET.get(part, 'see the Makefile')}"
+    if os.environ.get("REQUIRE_REAL_PARTS") == "1":
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def need_program(name: str) -> str:
+    """The path of a program that a test runs."""
+    path = shutil.which(name)
+    need(name, path is not None)
+    assert path is not None
+    return path
+
+
+def json_sdk_python() -> str:
+    """The interpreter whose official SDK can speak JSON bodies: that needs protobuf before version 6."""
+    path = Path(os.environ.get("SIDECAR_JSON_PYTHON") or PROJECT / ".venv-json/bin/python")
+    need("json sdk", path.exists())
+    return str(path)
