@@ -12,7 +12,7 @@ from sidecar.keys.secret import digest_of
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.permission import permits
-from sidecar.wire.catalog import CATALOG, Direction
+from sidecar.wire.catalog import CATALOG, Direction, Permission
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,16 @@ class Grants:
 
     def _read(self, key: Key) -> Grant:
         permitted = {row.id for row in CATALOG.values() if permits(key.scopes, row.permission.value)}
-        requests = {number for number in permitted if CATALOG[number].direction is Direction.REQUEST}
+        # SECURITY: what makes a connection is the listener's; passed on, a second InitConnect would carry a key to OpenD
+        requests = {
+            number
+            for number in permitted
+            if CATALOG[number].direction is Direction.REQUEST
+            and CATALOG[number].permission is not Permission.CONNECTION
+        }
         return Grant(
             key=key,
             permitted=frozenset(requests),
             passable=frozenset() if self.audits_reads else frozenset(n for n in requests if not CATALOG[n].judged),
-            pushes=frozenset(n for n in permitted - requests if not CATALOG[n].judged),
+            pushes=frozenset(n for n in permitted if CATALOG[n].direction is Direction.PUSH and not CATALOG[n].judged),
         )

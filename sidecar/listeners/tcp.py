@@ -44,6 +44,9 @@ _HOW_TO_SHOW_A_KEY = Refusal(
     'no key was given; call `SysConfig.set_client_info("fc_...", 300)` before the first context is made',
 )
 _NO_KEY_HAS_THIS = b""
+_ALGORITHMS = frozenset(int(each) for each in Algorithm)
+_STRANGER_CAP = 16 * 1024
+"""Bytes. SECURITY: what is kept and parsed of a client without a good key; an InitConnect has some 100, with RSA 8192 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class TcpClient(asyncio.Protocol):
     __slots__ = (
         "_address",
         "_deadline",
+        "_early",
         "_ended",
         "_introduced",
         "_listener",
@@ -157,7 +161,7 @@ class TcpClient(asyncio.Protocol):
 
     def __init__(self, listener: TcpListener) -> None:
         self._listener = listener
-        self._reader = FrameReader(listener.door.request_cap)
+        self._reader = FrameReader(min(listener.door.request_cap, _STRANGER_CAP))
         self._transport: asyncio.Transport | None = None
         self._address = ""
         self._relay: Relay | None = None
@@ -165,6 +169,7 @@ class TcpClient(asyncio.Protocol):
         self._deadline = 0.0
         self._ended = False
         self._introduced = False
+        self._early: tuple[bytes, list[Head]] | None = None
         self.cipher: Cipher | None = None
         self.push_fmt = PROTOBUF
 
@@ -210,20 +215,21 @@ class TcpClient(asyncio.Protocol):
             elif self._deadline:
                 self._deadline = 0.0
             return
-        for head in heads:
-            self._before_relay(chunk, head)
+        self._before_relay(chunk, heads)
         if reader.error is not None and not self._ended:
             self._broken(reader.error)
 
-    def _before_relay(self, chunk: bytes, head: Head) -> None:
-        if self._ended:
-            return
-        if self._quarantine is not None:
-            self._refuse_quarantined(chunk, head)
-        elif self._relay is not None:
-            self._relay.receive(chunk, [head])
-        else:
-            self._introduce(chunk, head)
+    def _before_relay(self, chunk: bytes, heads: list[Head]) -> None:
+        for index, head in enumerate(heads):
+            if self._ended:
+                return
+            if self._quarantine is not None:
+                self._refuse_quarantined(chunk, head)
+            elif self._relay is not None:
+                self._early = (chunk, heads[index:])  # came along with InitConnect, waits for its answer
+                return
+            else:
+                self._introduce(chunk, head)
 
     def pause_writing(self) -> None:
         pass  # what is unsent is bounded in `write`
@@ -284,7 +290,7 @@ class TcpClient(asyncio.Protocol):
             return
         try:
             plaintext, rsa, rsa_key_id = self._decrypt_init(chunk, head)
-            request = body.parse("InitConnect.Request", head.fmt, plaintext, strict=False)
+            request = _read_init(head.fmt, plaintext)
         except (BodyError, WireError) as error:
             refused = listener.gate.refuse(
                 nobody,
@@ -382,8 +388,8 @@ class TcpClient(asyncio.Protocol):
                 plaintext=replies.refusal(head.fmt, refused.text),
             )
             self._relay = None
-            self.resume_reading()
             self._listener.park(self)
+            self._go_on()
             return
         if self._ended:
             relay.client_gone()
@@ -392,7 +398,19 @@ class TcpClient(asyncio.Protocol):
         reply.s2c.CopyFrom(theirs.s2c)  # type: ignore[attr-defined]
         self._welcome(head, reply, rsa, secret, iv, cipher)
         self._listener.gate.metrics.allowed(_IFACE, relay.caller.key_id or "").inc()
+        self._reader.accept_up_to(self._listener.door.request_cap)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """InitConnect is answered: to what came along with it, and on with reading."""
+        early, self._early = self._early, None
         self.resume_reading()
+        if early is None:
+            return
+        if self._relay is not None:
+            self._relay.receive(*early)
+        else:
+            self._before_relay(*early)
 
     def _welcome(
         self, head: Head, reply: Message, rsa: RsaKey | None, secret: str, iv: str, cipher: Cipher | None
@@ -447,10 +465,25 @@ class TcpClient(asyncio.Protocol):
         number = error.proto_id if isinstance(error, OversizedFrame) else 0
         refused = self._listener.gate.refuse(caller, catalog.CATALOG.get(number), number, Refusal(code, str(error)))
         if isinstance(error, OversizedFrame):
-            plaintext = replies.refusal(error.fmt, refused.text)
+            fmt = frame.JSON if error.fmt == frame.JSON else PROTOBUF
+            plaintext = replies.refusal(fmt, refused.text)
             sealed = plaintext if self.cipher is None else self.cipher.encrypt(plaintext)
-            self.write(frame.build(error.proto_id, error.serial, plaintext, fmt=error.fmt, ciphertext=sealed))
+            self.write(frame.build(error.proto_id, error.serial, plaintext, fmt=fmt, ciphertext=sealed))
         self.end(str(error))
+
+
+def _read_init(fmt: int, plaintext: bytes) -> Message:
+    """InitConnect as we understand it; fields of newer clients are let be, since it is not passed on. Raises BodyError."""
+    request = body.parse("InitConnect.Request", fmt, plaintext, strict=False)
+    if not request.IsInitialized():
+        raise BodyError("malformed_request", "InitConnect lacks `clientVer` or `clientID`")
+    c2s = request.c2s  # type: ignore[attr-defined]
+    for name in ("clientID", "programmingLanguage"):
+        if not isinstance(getattr(c2s, name), str):  # protobuf gives `bytes` for what is not UTF-8
+            raise BodyError("malformed_request", f"`{name}` of InitConnect is not valid UTF-8")
+    if c2s.packetEncAlgo not in _ALGORITHMS:
+        raise BodyError("malformed_request", f"packetEncAlgo `{c2s.packetEncAlgo}` of InitConnect is not known")
+    return request
 
 
 def _client_cipher(c2s: Any, rsa: RsaKey | None) -> tuple[str, str, Cipher | None]:

@@ -128,7 +128,10 @@ class Session(asyncio.Protocol):
         """Send a KeepAlive of our own; its answer belongs to nobody and is dropped by the owner."""
         request = message_class("KeepAlive.Request")()
         request.c2s.time = int(time.time())  # type: ignore[attr-defined]
-        self.send(catalog.KEEP_ALIVE, request.SerializeToString())
+        try:
+            self.send(catalog.KEEP_ALIVE, request.SerializeToString())
+        except UpstreamError as error:
+            self.fail(str(error))  # a client chose the serials; it must not end more than its own session
 
     def pause_reading(self) -> None:
         if self._transport is not None:

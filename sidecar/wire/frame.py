@@ -66,6 +66,10 @@ class FrameReader:
         self._need = HEADER_SIZE
         self.error: WireError | None = None
 
+    def accept_up_to(self, body_cap: int) -> None:
+        """Another largest body from now on, in bytes; for a frame that has begun the old one held."""
+        self._body_cap = body_cap
+
     @property
     def buffered(self) -> int:
         """Bytes of an unfinished frame held back."""
