@@ -210,5 +210,6 @@ def _difference(old: Ring, new: Ring, warnings: tuple[str, ...]) -> ReloadResult
     added = tuple(key_id for key_id in after if key_id not in before)
     removed = tuple(key_id for key_id in before if key_id not in after)
     changed = tuple(key_id for key_id, record in after.items() if key_id in before and before[key_id] != record)
-    message = f"{len(after)} keys loaded: {len(added)} added, {len(removed)} removed, {len(changed)} changed"
+    count = "1 key" if len(after) == 1 else f"{len(after)} keys"
+    message = f"{count} loaded: {len(added)} added, {len(removed)} removed, {len(changed)} changed"
     return ReloadResult(True, message, new.revision, added, removed, changed, warnings)

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.errors import ConfigError
+from sidecar.errors import BodyError, ConfigError
+from sidecar.intents.markets import security_of_order
 from sidecar.intents.model import Side
+from sidecar.keys import fields
 from sidecar.keys.file import LARGEST_FILE, load
 from sidecar.keys.secret import hash_of, ws_hash_of
 from sidecar.policy.key import HoursWindow, Key, Scope
@@ -322,8 +324,8 @@ def test_two_records_with_one_ws_hash_are_refused(tmp_path: Path) -> None:
 
 def test_a_plaintext_key_in_place_of_its_hash_is_never_quoted(tmp_path: Path) -> None:
     plaintext = "fc_" + "7" * 64
-    for fields in ({"hash": plaintext}, {"id": plaintext}, {"scopes": [plaintext]}, {plaintext: 1}):
-        text = refused(tmp_path, **fields)
+    for wrong in ({"hash": plaintext}, {"id": plaintext}, {"scopes": [plaintext]}, {plaintext: 1}):
+        text = refused(tmp_path, **wrong)
         assert "7" * 8 not in text
     assert "take that key as leaked" in refused(tmp_path, hash=plaintext)
 
@@ -388,6 +390,21 @@ def test_whatever_a_field_holds_it_loads_or_is_refused_in_prose(
             key.allowed_ips,
         )
         assert all(one is None or one for one in whitelists)
+
+
+@given(
+    st.sampled_from(
+        [(1, 1), (2, 2), (3, 31), (4, 32), (6, 41), (7, 101), (8, 61), (15, 51), (17, 111), (111, 71), (112, 81)]
+    ),
+    st.from_regex(r"[0-9]{5,6}|[A-Z0-9._/-]{1,20}(?:main|current|next)?", fullmatch=True),
+)
+def test_every_symbol_an_order_can_carry_can_be_whitelisted(markets: tuple[int, int], code: str) -> None:
+    try:
+        security, _ = security_of_order(*markets, code)
+    except BodyError:
+        return
+    assert fields.symbol(security.symbol) == security.symbol
+    assert fields.market(security.market) == security.market
 
 
 # -- the file itself ---------------------------------------------------------------------------------------------
