@@ -153,15 +153,11 @@ class Recorder:
         if waiting >= MOST_WAITING * (5 if record.essential else 1):
             self._dropped += 1
             if record.essential:
-                self._operator.error("audit record lost: too many wait", **record.fields())
+                self._operator.error("an audit record is lost, because too many wait", record=record.line())
             return
-        if record.essential and not self.audit_ok:
-            self._operator.warning("audit record waits in memory", **record.fields())
-        if self._dropped:
-            text = f"{self._dropped} records were lost: more came than could be kept in memory"
-            lost = self._log.about("audit_lost", "failure", text, count=self._dropped)
-            self._next.records.append((lost, None))
-            self._dropped = 0
+        if record.essential and self.seconds_behind > self._timeout:
+            # A writer that hangs cannot say it itself.
+            self._operator.warning("an audit record waits in memory", record=record.line())
         self._next.records.append((record, None))
         self._soon()
 
@@ -224,6 +220,10 @@ class Recorder:
             if handle is not None:
                 handle.cancel()
         self._now_handle = self._later_handle = None
+        if self._dropped and self.audit_ok:
+            text = f"{self._dropped} records were lost: more came than could be kept in memory"
+            self._next.records.append((self._log.about("audit_lost", "failure", text, count=self._dropped), None))
+            self._dropped = 0
         batch, self._next = self._next, Batch()
         # While the ledger cannot be written its changes stay there, and a release takes a reservation back unseen.
         if self._writer.ledger_error is None or batch.last:
@@ -262,7 +262,7 @@ class Recorder:
             batch = self._in_flight.popleft()
             if batch.deadline is not None:
                 batch.deadline.cancel()
-        if self._ledger.has_staged and self._writer.ledger_error is None:
+        if (self._ledger.has_staged and self._writer.ledger_error is None) or (self._dropped and self.audit_ok):
             self._soon()
 
     def _flood_later(self) -> None:

@@ -153,13 +153,14 @@ class Writer:
         try:
             self._log.append(wanted, sync=sync or self.audit_error is not None)
         except RecordError as error:
-            self.kept = self.kept + [record for record, waiter in records if waiter is None]
+            new = [record for record, waiter in records if waiter is None]
+            self.kept = self.kept + new
             if self.audit_error is None:
                 self._audit_failed_at = time.monotonic()
                 self._operator.error("the audit cannot be written: orders are refused until it can", error=str(error))
-                for record in self.kept:
-                    if record.essential:
-                        self._operator.warning("audit record waits in memory", **record.fields())
+            for record in new:
+                if record.essential:
+                    self._operator.warning("an audit record waits in memory", record=record.line())
             self.audit_error = error
             return error
         self.kept = []

@@ -97,6 +97,10 @@ class AuditRecord:
                 fields[name] = str(fields[name])
         return fields
 
+    def line(self) -> str:
+        """The record as JSON outside the chain, for the operator's log."""
+        return to_json(self.fields()).decode("utf-8")
+
     @property
     def has_valid_key(self) -> bool:
         return not self.key_id.startswith("<")

@@ -12,6 +12,7 @@ from sidecar.audit.chain import Head
 from sidecar.audit.files import rotated_files
 from sidecar.audit.verify import Report
 from sidecar.audit.verify import verify as verify_files
+from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 from sidecar.ledger.sqlite import read_audit_head
 
@@ -26,28 +27,29 @@ def audit() -> None:
 
 @audit.command("verify")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file, which names audit and state directory.")
 @click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), help="Where the ledger is.")
-def verify(file: Path | None, state_dir: Path | None) -> None:
+def verify(file: Path | None, config: Path | None, state_dir: Path | None) -> None:
     """Check every record of the audit FILE and of the rotated files beside it.
 
-    Finds records that were changed, removed, moved or added, and says where. With --state-dir the end of the audit is
-    compared with what the ledger knows, which also finds last records that were cut off. Exit code 1 if anything is
-    wrong.
+    Finds records that were changed, removed, moved or added, and says where. The end of the audit is compared with what
+    the ledger in the state directory knows, which also finds last records that were cut off. FILE and --state-dir are
+    by default those of the settings; a FILE that is not the settings' own needs a --state-dir to be compared with.
+    Exit code 1 if anything is wrong.
 
     Somebody who can rewrite both the audit and the ledger can forge them so that nothing is found: ship the audit to
     another machine if you need to exclude that.
     """
-    if file is None:
-        raise click.UsageError("which audit file? give its path, e.g. `opend-sidecar audit verify futu-audit.jsonl`")
-    file = file.expanduser().resolve()
-    try:
-        # The ledger first: the files may go on growing while they are read, and must only ever be ahead of it.
-        stored = read_audit_head(state_dir.expanduser()) if state_dir is not None else None
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    settings = load_settings(config, {"state_dir": state_dir})
+    own = settings.audit_file.expanduser().resolve()
+    file = own if file is None else file.expanduser().resolve()
+    if state_dir is None and file == own:
+        state_dir = settings.state_dir
+    # The ledger first: the files may go on growing while they are read, and must only ever be ahead of it.
+    stored = None if state_dir is None else read_audit_head(state_dir.expanduser())
     files = [*rotated_files(file), *([file] if file.exists() else [])]
     if not files:
-        raise click.ClickException(f"there is no audit at `{file}`")
+        raise ConfigError(f"there is no audit at `{file}`; give its path")
     known = None if stored is None else Head(stored[0], stored[1])
     report = _read(files, known, stored is not None and stored[2])
     _say(report, files, known, state_dir)
@@ -64,7 +66,7 @@ def _read(files: list[Path], known: Head | None, closed: bool) -> Report:
             task = bar.add_task("reading", total=total)
             return verify_files(files, known, closed, lambda size: bar.advance(task, size))
     except (OSError, EOFError) as error:
-        raise click.ClickException(f"the audit cannot be read: {error}") from error
+        raise ConfigError(f"the audit cannot be read: {error}") from error
 
 
 def _say(report: Report, files: list[Path], known: Head | None, state_dir: Path | None) -> None:

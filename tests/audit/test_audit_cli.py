@@ -8,7 +8,7 @@ import pytest
 from audit_making import chain, write_chain
 from click.testing import CliRunner, Result
 
-from sidecar.cli.audit import audit
+from sidecar.cli.main import main
 from sidecar.ledger.sqlite import SqliteStore
 
 
@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(audit, ["verify", *map(str, arguments)])
+    return CliRunner().invoke(main, ["audit", "verify", *map(str, arguments)])
 
 
 def keep_head(state_dir: Path, seq: int, digest: str, closed: bool = False) -> None:
@@ -75,10 +75,17 @@ def test_no_audit_is_an_error_in_plain_words(tmp_path: Path) -> None:
     assert "there is no audit at" in result.output
 
 
-def test_without_a_file_it_says_what_to_give() -> None:
-    result = run()
-    assert result.exit_code == 2
-    assert "opend-sidecar audit verify" in result.output
+def test_without_a_file_it_is_the_one_of_the_settings(tmp_path: Path, path: Path) -> None:
+    lines, head = chain(12)
+    path.write_bytes(b"".join(lines[:9]))
+    keep_head(tmp_path, *head)
+    result = run("--state-dir", tmp_path)
+    assert result.exit_code == 1
+    assert "9 records in `audit.jsonl`" in result.output
+    assert "the ledger knows of seq 12" in result.output
+    config = tmp_path / "sidecar.yaml"
+    config.write_text(f"state_dir: {tmp_path}\n")
+    assert run("--config", config).output == result.output
 
 
 def test_a_damaged_ledger_is_an_error_in_plain_words(tmp_path: Path, path: Path) -> None:

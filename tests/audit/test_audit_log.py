@@ -58,7 +58,7 @@ def test_the_folder_is_made_if_it_is_not_there(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_error_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="folder .*file` of the audit cannot be made"):
+    with pytest.raises(ConfigError, match=r"folder .*file` of the audit cannot be made"):
         open_log(tmp_path / "file" / "audit.jsonl")
 
 
