@@ -1,0 +1,94 @@
+"""The official Python SDK, unmodified and in its own process, against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox_client import STILL
+
+from sidecar.sandbox import Sandbox
+from sidecar.wire.encryption import RsaKey
+
+SCRIPT = Path(__file__).with_name("official_sdk_session.py")
+MOVING = replace(STILL, tick_interval=0.05, order_latency=0.02)
+
+
+async def run(python: str, *arguments: str) -> str:
+    """What the process printed; it must end well within a minute."""
+    process = await asyncio.create_subprocess_exec(
+        python, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), 50)
+    except TimeoutError:
+        process.kill()
+        raise
+    return output.decode(errors="replace")
+
+
+async def sdk_session(python: str, port: int, *mode: str) -> dict[str, Any]:
+    output = await run(python, str(SCRIPT), str(port), *mode)
+    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    assert lines, output
+    result: dict[str, Any] = json.loads(lines[0].removeprefix("RESULT "))
+    return result
+
+
+async def require(python: str, code: str, what: str) -> None:
+    if not Path(python).exists() or "yes" not in await run(python, "-c", f"{code}; print('yes')"):
+        pytest.skip(f"NOT TESTED: {what}")
+
+
+@pytest.fixture
+async def official() -> str:
+    await require(
+        sys.executable, "import pandas, futu", "the official SDK cannot be imported here (futu-api with pandas)"
+    )
+    return sys.executable
+
+
+def check(result: dict[str, Any], sandbox: Sandbox) -> None:
+    assert result["basic info"] == 30
+    assert (result["history"] >= 50, result["accounts"], result["deals"]) == (True, 5, 1)
+    assert result["order"] == ["CANCELLED_ALL", 200.0, "first"]
+    assert "locked" in result["locked"]
+    statuses = [status for status, remark in result["pushes"]["order"] if remark == "first"]
+    assert statuses[0] == "SUBMITTING"
+    assert statuses[-1] == "CANCELLED_ALL"
+    assert result["pushes"]["deal"] == [100.0]
+    assert result["pushes"]["quote"]
+    assert all(isinstance(price, float) for price in result["pushes"]["quote"])
+    assert {record.client_id for record in sandbox.received} == {"official"}
+    assert len({record.conn for record in sandbox.received}) == 3
+
+
+async def test_the_official_sdk_works_in_clear(official: str) -> None:
+    async with Sandbox(MOVING) as sandbox:
+        check(await sdk_session(official, sandbox.port), sandbox)
+
+
+async def test_the_official_sdk_works_encrypted(official: str, tmp_path: Path) -> None:
+    key = tmp_path / "rsa.pem"
+    key.write_bytes(RsaKey.generate_pem())
+    async with Sandbox(replace(MOVING, rsa_key=str(key))) as sandbox:
+        check(await sdk_session(official, sandbox.port, str(key)), sandbox)
+
+
+async def test_the_official_sdk_works_with_json_bodies() -> None:
+    """Its JSON mode needs protobuf below 7: a Python that has such a one is named by SIDECAR_JSON_PYTHON."""
+    python = os.environ.get("SIDECAR_JSON_PYTHON", sys.executable)
+    code = "import pandas, futu, google.protobuf as p; assert int(p.__version__.split('.')[0]) < 7"
+    await require(
+        python,
+        code,
+        "the official SDK's JSON mode needs protobuf < 7 (set SIDECAR_JSON_PYTHON to a Python that has it)",
+    )
+    async with Sandbox(MOVING) as sandbox:
+        check(await sdk_session(python, sandbox.port, "json"), sandbox)
