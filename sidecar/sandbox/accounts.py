@@ -113,6 +113,10 @@ class Account:
     history: list[Order] = field(default_factory=list)
     """Orders of earlier days."""
     fills: list[Fill] = field(default_factory=list)
+    frozen_money: dict[Currency, Decimal] = field(default_factory=dict)
+    """What working orders hold back, by the currency of their instruments."""
+    offered: dict[Instrument, Decimal] = field(default_factory=dict)
+    """Units in working sell orders."""
     flows: list[tuple[float, Currency, Decimal, str]] = field(default_factory=list)
     """Time, currency, signed amount and remark of every movement of cash."""
 
@@ -131,28 +135,27 @@ class Account:
     def working(self) -> Iterable[Order]:
         return (order for order in self.orders.values() if order.working)
 
+    def reserve(self, order: Order) -> None:
+        """Bring what the account holds back up to date with an order that has just come or changed."""
+        working = order.working
+        money = order.reserved() if working else ZERO
+        units = order.left if working and not order.buy else ZERO
+        currency, instrument = order.instrument.currency, order.instrument
+        self.frozen_money[currency] = self.frozen_money.get(currency, ZERO) + money - order.money_held
+        self.offered[instrument] = self.offered.get(instrument, ZERO) + units - order.units_held
+        order.money_held, order.units_held = money, units
+
     def sellable(self, instrument: Instrument, besides: Order | None = None) -> Decimal:
         """What is held and not yet offered by a working sell order."""
-        offered = sum(
-            (
-                order.left
-                for order in self.working()
-                if order.instrument is instrument and not order.buy and order is not besides
-            ),
-            ZERO,
-        )
+        offered = self.offered.get(instrument, ZERO) - (besides.units_held if besides is not None else ZERO)
         return max(self.held(instrument) - offered, ZERO)
 
     def frozen(self, currency: Currency, besides: Order | None = None) -> Decimal:
         """What working orders hold back, in `currency`."""
-        return sum(
-            (
-                convert(order.reserved(), order.instrument.currency, currency)
-                for order in self.working()
-                if order is not besides
-            ),
-            ZERO,
-        )
+        total = sum((convert(amount, held, currency) for held, amount in self.frozen_money.items()), ZERO)
+        if besides is not None:
+            total -= convert(besides.money_held, besides.instrument.currency, currency)
+        return total
 
     def margin_used(self, market: Market, currency: Currency) -> Decimal:
         """What open futures and short positions hold back, in `currency`."""

@@ -99,6 +99,7 @@ class Exchange:
         )
         account.orders[number] = order
         account.by_text_id[order.text_id] = order
+        account.reserve(order)
         if self._random.random() < NEW_CHANCE:
             self._publish_order(order)
         else:
@@ -118,6 +119,7 @@ class Exchange:
                 setattr(order, attribute, exact(getattr(c2s, name)))
         if c2s.HasField("trailType"):
             order.trail_type = c2s.trailType
+        order.account.reserve(order)
         order.updated = time.time()
         after_reply.append(lambda: self._publish_order(order))
         self._later(self._latency, lambda: self._match(order))
@@ -134,6 +136,7 @@ class Exchange:
 
     def enable(self, order: Order, after_reply: list[Callable[[], None]]) -> None:
         order.status, order.updated = Status.SUBMITTING, time.time()
+        order.account.reserve(order)
         after_reply.append(lambda: self._publish_order(order))
         self._later(self._latency, lambda: self._confirm(order))
 
@@ -176,6 +179,7 @@ class Exchange:
 
     def _settle(self, order: Order, status: Status) -> None:
         order.status, order.updated = status, time.time()
+        order.account.reserve(order)
         resting = self._resting.get(order.instrument)
         if resting is not None and resting.pop(order.number, None) is not None and not resting:
             del self._resting[order.instrument]
@@ -222,6 +226,7 @@ class Exchange:
             account.pay(instrument.currency, -fee, f"fees {instrument.code}", now)
         if order.left:
             order.status, order.updated = Status.FILLED_PART, now
+            account.reserve(order)
         else:
             self._settle(order, Status.FILLED_ALL)
         self._next_fill += 1 + self._random.randrange(50)

@@ -91,6 +91,9 @@ class Order:
     fees: Decimal = ZERO
     short: bool = False
     """A sell of more than was held when it came."""
+    money_held: Decimal = ZERO
+    units_held: Decimal = ZERO
+    """What the account holds back for this order, kept by `Account.reserve`."""
 
     @property
     def working(self) -> bool:
