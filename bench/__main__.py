@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from bench import paths, report, scenarios
+from bench.disk import Disk, DiskError
 from bench.paths import BenchError
 from bench.scenarios import BY_NAME, SCENARIOS, WAYS, Outcome, Plan
 
@@ -37,6 +38,7 @@ CPU_OF_A_QUIET_THREAD = 0.05
     type=click.Path(path_type=Path, file_okay=False),
     help="Where ledger and audit live during a run: the disk that is judged.  [default: bench/results]",
 )
+@click.option("--sync-ms", type=click.FloatRange(0.1, 100), help="Make every sync take this much longer (needs cc).")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Where the JSON goes.  [default: bench/results]"
 )
@@ -50,6 +52,7 @@ def bench(
     ways: str,
     haproxy_threads: int,
     work_dir: Path,
+    sync_ms: float | None,
     json_path: Path | None,
     check: bool,
 ) -> None:
@@ -61,14 +64,18 @@ def bench(
         raise click.UsageError(f"there is no way `{unknown[0]}`; the ways are {', '.join(WAYS)}")
     work_dir.mkdir(parents=True, exist_ok=True)
     paths.raise_open_files()
-    plan = Plan(rounds, seconds, chosen, haproxy_threads, work_dir)
+    try:
+        disk = Disk(work_dir) if sync_ms is None else Disk.slowed(work_dir, sync_ms)
+    except DiskError as error:
+        raise click.ClickException(str(error)) from None
+    plan = Plan(rounds, seconds, chosen, haproxy_threads, disk)
     if context.invoked_subcommand is not None:
         context.obj = plan
         return
     if "haproxy" in plan.ways and paths.haproxy_program() is None:
         console.print(Panel("haproxy is not installed: nothing below is compared with it\n`apt install haproxy`",
                             style="bold red", title="skipped"))  # fmt: skip
-        plan = Plan(rounds, seconds, tuple(way for way in chosen if way != "haproxy"), haproxy_threads, work_dir)
+        plan = Plan(rounds, seconds, tuple(way for way in chosen if way != "haproxy"), haproxy_threads, disk)
     surroundings = report.environment(plan)
     report.conditions(console, surroundings)
     outcomes: list[Outcome] = []
@@ -78,11 +85,13 @@ def bench(
             continue
         try:
             outcomes.append(scenarios.run(scenario, plan, lambda line: click.echo(line, err=True)))
-        except BenchError as error:
+        except (BenchError, DiskError) as error:
             failures.append(f"{scenario.title}: {error}")
             click.echo(failures[-1], err=True)
     console.print(report.results_table(outcomes))
     console.print(report.cpu_table(outcomes))
+    for line in report.disturbed(outcomes):
+        console.print(f"not a quiet machine: {line}", style="bold yellow", highlight=False)
     target = json_path or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     report.write_json(target, outcomes, surroundings)
     console.print(f"all rounds: {target}", highlight=False, soft_wrap=True)
@@ -105,11 +114,14 @@ def profile(plan: Plan, scenario: str, seconds: float, top: int, sort: str, keep
     chosen = BY_NAME[scenario]
     try:
         with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=plan.folder)))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=plan.disk.folder)))
             found = keep or folder / "profiles"
             found.mkdir(parents=True, exist_ok=True)
             launcher = ("bench.profiled", str(found))
-            with paths.upstream() as up, paths.sidecar(*up, folder, chosen.settings, launcher) as way:
+            with (
+                paths.upstream() as up,
+                paths.sidecar(*up, folder, chosen.settings, plan.disk.environment(), launcher) as way,
+            ):
                 result = paths.run_load(way, chosen.load | {"seconds": seconds}, patience=seconds + 120)
             show(found, top, sort)
     except BenchError as error:

@@ -105,14 +105,21 @@ def rss_bytes(pid: int) -> int:
     raise LoadError(f"process {pid} has no resident memory")
 
 
+def busy_ns() -> int:
+    """CPU time all cores have spent on anything, in nanoseconds, as coarse as the kernel's ticks."""
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    return sum(map(int, (user, nice, system, irq, softirq))) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
+
 class Clock:
-    """The measured window: wall time, and the CPU time of everyone taking part."""
+    """The measured window: wall time, the CPU time of everyone taking part, and of everyone else on the machine."""
 
     def __init__(self, pids: dict[str, int]) -> None:
         self._pids = pids
 
     def start(self) -> int:
         self._cpu = {name: cpu_ns(pid) for name, pid in self._pids.items()}
+        self._busy = busy_ns()
         self._own = time.process_time_ns()
         self._began = _now()
         return self._began
@@ -127,6 +134,7 @@ class Clock:
             "per_second": count / seconds,
             "cpu_us_each": {name: spent / 1000 / count for name, spent in cpu.items()} if count else {},
             "cpu_share": {name: spent / 1e9 / seconds for name, spent in cpu.items()},
+            "others_share": max(0.0, (busy_ns() - self._busy - sum(cpu.values())) / 1e9 / seconds),
         }
         if unit_bytes:
             result["mb_per_second"] = count * unit_bytes / seconds / 1e6

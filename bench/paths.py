@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,17 @@ def raise_open_files() -> None:
 
 @contextlib.contextmanager
 def process(
-    name: str, command: Sequence[str], log: Path, stop_patience: float = 15.0
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    stop_patience: float = 15.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process, its output in `log`; end it by SIGTERM, and by SIGKILL when it does not listen."""
     with log.open("ab") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+        )
     try:
         yield child
         if child.poll() is not None:
@@ -199,6 +205,7 @@ def sidecar(
     upstream_pid: int,
     folder: Path,
     settings: dict[str, Any],
+    environment: Mapping[str, str],
     launcher: Sequence[str] = ("sidecar.cli.main",),
 ) -> Iterator[Way]:
     """The sidecar with policy, audit and ledger on, its state under `folder`; `launcher` is what `python -m` runs."""
@@ -216,7 +223,7 @@ def sidecar(
         *("--admin-port", str(free_port())),
         *(part for flag in other_doors() for part in (flag, "off")),
     ]
-    with process("the sidecar", command, log, stop_patience=40.0) as child:
+    with process("the sidecar", command, log, environment, stop_patience=40.0) as child:
         wait_until_it_answers("the sidecar", child, port, client_id, log)
         yield Way("sidecar", port, client_id, {"upstream": upstream_pid, "proxy": child.pid})
 

@@ -82,6 +82,9 @@ def results_table(outcomes: Sequence[Outcome]) -> Table:
     for outcome in outcomes:
         scenario = outcome.scenario
         title = scenario.title
+        ceiling = outcome.ceiling
+        if ceiling is not None and not outcome.skipped and not scenario.met(ceiling):
+            title += f"\n(no proxy at all reaches {ceiling:.1f} here)"
         syncs = [one.fdatasync_us for one in outcome.rounds if one.fdatasync_us]
         if syncs:
             title += f"\none fdatasync {_time(statistics.median(syncs))}"
@@ -91,6 +94,20 @@ def results_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
+BUSY = 0.15
+"""Share of one core used by others from which on a run says little."""
+
+
+def disturbed(outcomes: Sequence[Outcome]) -> list[str]:
+    """The scenarios during which other processes took a noticeable share of a core."""
+    found = []
+    for outcome in outcomes:
+        others = [_middle(outcome, way, "others_share") or 0.0 for way in WAYS]
+        if max(others) > BUSY:
+            found.append(f"{outcome.scenario.title}: others used {max(others):.0%} of a core")
+    return found
+
+
 def cpu_table(outcomes: Sequence[Outcome]) -> Table:
     """Which process was busy, in shares of one core, and what one request cost it."""
     table = Table(title="where the CPU went: share of one core, and µs a request, push or order")
@@ -98,6 +115,7 @@ def cpu_table(outcomes: Sequence[Outcome]) -> Table:
     table.add_column("way")
     for name in ("load", "proxy", "upstream"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("others", justify="right", no_wrap=True)
     for outcome in outcomes:
         for way in WAYS:
             shares = {name: _middle(outcome, way, "cpu_share", name) for name in ("load", "proxy", "upstream")}
@@ -107,7 +125,8 @@ def cpu_table(outcomes: Sequence[Outcome]) -> Table:
             for name, share in shares.items():
                 each = _middle(outcome, way, "cpu_us_each", name)
                 cells.append("–" if share is None or each is None else f"{share:4.0%} {each:7.2f} µs")
-            table.add_row(outcome.scenario.title, way, *cells)
+            others = _middle(outcome, way, "others_share")
+            table.add_row(outcome.scenario.title, way, *cells, f"{others or 0:.0%}")
     return table
 
 
@@ -121,6 +140,7 @@ def environment(plan: Plan) -> dict[str, Any]:
         "haproxy": paths.haproxy_version(),
         "haproxy_threads": plan.haproxy_threads,
         "packages": {name: importlib.metadata.version(name) for name in ("uvloop", "protobuf", "futu-api")},
+        "sync_slowed_ms": plan.disk.slowed_ms,
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "ways": list(plan.ways),
@@ -130,6 +150,13 @@ def environment(plan: Plan) -> dict[str, Any]:
 def conditions(console: Console, surroundings: dict[str, Any]) -> None:
     """What a reader must know before believing a number."""
     cores = surroundings["cores"]
+    if surroundings["sync_slowed_ms"]:
+        console.print(
+            f"every sync of the sidecar and of the probe is made to take {surroundings['sync_slowed_ms']:g} ms longer "
+            "than the disk's own: this is not this disk",
+            style="bold yellow",
+            highlight=False,
+        )
     console.print(
         f"load, proxy and upstream share {cores} cores and the loopback interface: with a proxy in between, three "
         f"processes compete for them, so a ratio says how the proxies compare here, not what either can do alone.\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import paths
-from bench.disk import fdatasync_us, memory_filesystem
+from bench.disk import Disk
 from bench.paths import Way
 
 WAYS = ("direct", "haproxy", "sidecar")
@@ -61,9 +61,9 @@ def added_latency_in_syncs(of: Round) -> float | None:
     return float((ours["latency_us"]["p50"] - bare["latency_us"]["p50"]) / of.fdatasync_us)
 
 
-def throughput_in_syncs(of: Round) -> float | None:
-    """Sidecar's orders a second ÷ how often a second one fdatasync after another could be done."""
-    ours = of.results.get("sidecar")
+def throughput_in_syncs(of: Round, way: str = "sidecar") -> float | None:
+    """Orders a second ÷ how often a second one fdatasync after another could be done."""
+    ours = of.results.get(way)
     return float(ours["per_second"] * of.fdatasync_us / 1e6) if ours and of.fdatasync_us else None
 
 
@@ -78,6 +78,8 @@ class Scenario:
     target: float
     at_least: bool
     """Whether the target is a floor; else it is a ceiling."""
+    ceiling: Callable[[Round], float | None] | None = None
+    """What the ratio would be with no proxy at all; a target above it says more about the machine."""
     syncs: bool = False
     fresh_each_round: bool = False
     one_core: bool = False
@@ -166,6 +168,7 @@ SCENARIOS = (
         "orders/s ÷ fdatasyncs/s",
         15.0,
         at_least=True,
+        ceiling=lambda of: throughput_in_syncs(of, "direct"),
         syncs=True,
     ),
 )
@@ -181,6 +184,12 @@ class Outcome:
     """Why there is no ratio; None when there is one."""
 
     @property
+    def ceiling(self) -> float | None:
+        found = [self.scenario.ceiling(one) for one in self.rounds] if self.scenario.ceiling else []
+        known = [ratio for ratio in found if ratio is not None]
+        return statistics.median(known) if known else None
+
+    @property
     def median(self) -> float:
         return statistics.median(self.ratios)
 
@@ -191,15 +200,15 @@ class Plan:
     seconds: float
     ways: tuple[str, ...]
     haproxy_threads: int
-    folder: Path
-    """Where keys, ledger and audit of the runs live; on the disk that is judged."""
+    disk: Disk
+    """Where keys, ledger and audit of the runs live: the disk that is judged."""
 
 
 @contextlib.contextmanager
 def open_ways(scenario: Scenario, plan: Plan) -> Iterator[list[Way]]:
     """Upstream and every way to it, up and answering."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=plan.folder)))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=plan.disk.folder)))
         up = stack.enter_context(paths.upstream())
         ways: list[Way] = []
         if "direct" in plan.ways:
@@ -207,7 +216,7 @@ def open_ways(scenario: Scenario, plan: Plan) -> Iterator[list[Way]]:
         if "haproxy" in plan.ways:
             ways.append(stack.enter_context(paths.haproxy(*up, folder, plan.haproxy_threads)))
         if "sidecar" in plan.ways:
-            ways.append(stack.enter_context(paths.sidecar(*up, folder, scenario.settings)))
+            ways.append(stack.enter_context(paths.sidecar(*up, folder, scenario.settings, plan.disk.environment())))
         yield ways
 
 
@@ -216,10 +225,10 @@ def one_round(scenario: Scenario, plan: Plan, ways: Sequence[Way]) -> Round:
     if scenario.one_core:
         load["core"] = core = min(os.sched_getaffinity(0))
         paths.keep_on(core, {pid for way in ways for pid in way.pids.values()})
-    syncs = fdatasync_us(plan.folder) if scenario.syncs else []
+    syncs = plan.disk.fdatasync_us() if scenario.syncs else []
     results = {way.name: paths.run_load(way, load, patience=plan.seconds + 60) for way in ways}
     if scenario.syncs:
-        syncs += fdatasync_us(plan.folder)
+        syncs += plan.disk.fdatasync_us()
     return Round(results, statistics.median(syncs) if syncs else None)
 
 
@@ -242,7 +251,7 @@ def run(scenario: Scenario, plan: Plan, tell: Callable[[str], None]) -> Outcome:
             for number in range(plan.rounds):
                 tell(f"{scenario.title}: round {number + 1} of {plan.rounds}")
                 rounds.append(one_round(scenario, plan, rotated(ways, number)))
-    in_memory = memory_filesystem(plan.folder)
+    in_memory = plan.disk.memory_filesystem()
     if scenario.syncs and in_memory:
         return Outcome(scenario, tuple(rounds), (), f"the ledger is on {in_memory}, where a sync costs nothing")
     ratios = [ratio for ratio in map(scenario.judge, rounds) if ratio is not None]
