@@ -116,7 +116,8 @@ class App:
         return TcpDoor(
             bind=each.bind, port=each.port, key_id=each.key, shared_rsa=RsaKey.load(each.rsa_key) if each.rsa_key else None,
             rsa_keys={key_id: RsaKey.load(path) for key_id, path in each.rsa_keys}, allowed_ips=each.allowed_ips,
-            request_cap=limits.request_body, client_buffer=limits.client_buffer, max_clients=limits.max_clients,
+            request_cap=limits.request_body, client_buffer=limits.client_buffer, client_stall=limits.client_stall,
+            max_clients=limits.max_clients,
             handshake_timeout=limits.handshake_timeout, frame_timeout=limits.frame_timeout, quarantine=self.settings.quarantine,
         )  # fmt: skip
 

@@ -161,13 +161,19 @@ class Gate:
         except BodyError as error:
             return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
         asked = Asked(caller, row, message, intent, decision_id, arrived, endpoint=endpoint_name(row.name, row.id))
-        if intent is None or self._unsure_of_account(intent):
-            return asked
-        return self._screen(asked) or asked
+        if isinstance(intent, PlaceOrder) and not self._unsure_of_account(intent) and self._asks_opend(caller, intent):
+            refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
+            if refusal is not None:
+                return self.refuse_asked(asked, refusal)
+        return asked
 
     def waits(self, asked: Asked) -> bool:
         """Whether deciding it takes more than memory: a price, the disk, or an account not yet known."""
         return asked.is_order or (asked.intent is not None and self._unsure_of_account(asked.intent))
+
+    def _asks_opend(self, caller: Caller, intent: PlaceOrder) -> bool:
+        grant = self.grants.of(caller)
+        return isinstance(grant, Grant) and bool(needs(grant.key, intent))
 
     def _unsure_of_account(self, intent: Intent) -> bool:
         account = getattr(intent, "account", None)
@@ -188,13 +194,13 @@ class Gate:
             else self._ledger.owner_of(account.acc_id, order.order_id, order.order_id_ex),
         )
 
-    def _screen(self, asked: Asked) -> Refused | None:
+    def _screen(self, asked: Asked) -> Refusal | None:
+        """Why it is refused whatever OpenD would say, as far as memory tells."""
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
-            return self.refuse_asked(asked, grant)
+            return grant
         assert asked.intent is not None
-        refusal = screen(grant.key, asked.intent, self._remembered(asked.intent), self.grants.now()).refusal
-        return None if refusal is None else self.refuse_asked(asked, refusal)
+        return screen(grant.key, asked.intent, self._remembered(asked.intent), self.grants.now()).refusal
 
     # -- decide ---------------------------------------------------------------------------------------------------
 
@@ -242,7 +248,7 @@ class Gate:
             except UpstreamError as error:
                 return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
         if not asked.is_order:
-            return self._screen(asked) or self.decide_now(asked)
+            return self.decide_now(asked)
         reserved = self._decide_and_reserve(asked, facts)
         if isinstance(reserved, Refused):
             return reserved
@@ -256,7 +262,7 @@ class Gate:
             self._ledger.release(asked.decision_id)
             self.refuse_asked(asked, Refusal(Code.CLIENT_GONE, "the sidecar stopped before the order was sent"))
             raise
-        refusal = self._last_look(asked, obstacle)
+        refusal = self._last_look(asked, reserved.policy, obstacle)
         if refusal is not None:
             self._ledger.release(asked.decision_id)
             return self.refuse_asked(asked, refusal)
@@ -267,22 +273,18 @@ class Gate:
     async def _gather(self, asked: Asked) -> Facts:
         intent = asked.intent
         assert intent is not None
-        account = getattr(intent, "account", None)
-        if account is not None:
-            await self._accounts.ensure(account.acc_id)
+        if self._unsure_of_account(intent):
+            await self._accounts.ensure(intent.account.acc_id)  # type: ignore[union-attr]  # only those that name one
+            if self._screen(asked) is not None:
+                return Facts()  # refused in the step that follows
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal) or not isinstance(intent, PlaceOrder):
             return Facts()  # refused, or decided without them, in the step that follows
-        if screen(grant.key, intent, self._remembered(intent), self.grants.now()).refusal is not None:
-            return Facts()
         wanted = needs(grant.key, intent)
-
-        async def nothing() -> None:
-            return None
-
+        if Need.QUOTE not in wanted:
+            return Facts(instrument=await self._instruments.get(intent.security) if wanted else None)
         instrument, quote = await asyncio.gather(
-            self._instruments.get(intent.security) if Need.INSTRUMENT in wanted else nothing(),
-            self._quotes.get(intent.security) if Need.QUOTE in wanted else nothing(),
+            self._instruments.get(intent.security), self._quotes.get(intent.security)
         )
         return Facts(instrument=instrument, quote=quote)
 
@@ -337,13 +339,14 @@ class Gate:
             )
         return None
 
-    def _last_look(self, asked: Asked, obstacle: Callable[[], Refusal | None]) -> Refusal | None:
+    def _last_look(
+        self, asked: Asked, decided_under: str | None, obstacle: Callable[[], Refusal | None]
+    ) -> Refusal | None:
         """INVARIANT: after the write and before the first byte: is the key still good for this, may orders pass, can it be sent."""
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return grant
-        assert asked.intent is not None
-        changed = screen(grant.key, asked.intent, self._remembered(asked.intent), self.grants.now()).refusal
+        changed = self._screen(asked) if self.grants.revision != decided_under else None
         return changed or self._unfit_for_orders() or obstacle()
 
     # -- narrowing ------------------------------------------------------------------------------------------------

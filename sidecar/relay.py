@@ -486,6 +486,14 @@ class Relay:
             refused = self._gate.refuse(self.caller, item.row, item.row.id, Refusal(Code.UPSTREAM_UNAVAILABLE, reason))
             self._refuse(item.row.id, item.serial, item.fmt, refused)
 
+    def client_writable(self, writable: bool) -> None:
+        """The client reads slower than OpenD sends (False): leave the rest in OpenD's socket until it caught up (True)."""
+        if self._session is not None:
+            if writable:
+                self._session.resume_reading()
+            else:
+                self._session.pause_reading()
+
     def upstream_writable(self, writable: bool) -> None:
         self._blocked = not writable
         self._pace()

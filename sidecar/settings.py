@@ -141,7 +141,7 @@ class Upstream:
     host: Annotated[str, PlainValidator(_host)] = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 11111
     rsa_key: FilePath | None = None
-    max_connections: Annotated[int, Field(strict=True, ge=8, le=128)] = 100
+    max_connections: Annotated[int, Field(strict=True, ge=8, le=100_000)] = 100
     connect_timeout: Seconds = 5.0
     request_timeout: Seconds = 20.0
 
@@ -217,6 +217,7 @@ class Limits:
     request_body: Size = 4 * 1024**2
     reply_body: Size = 64 * 1024**2
     client_buffer: Size = 8 * 1024**2
+    client_stall: Seconds = 5.0
     max_clients: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 1100
     handshake_timeout: Seconds = 10.0
     frame_timeout: Seconds = 30.0

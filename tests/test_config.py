@@ -229,7 +229,7 @@ def test_a_port_flag_that_could_mean_several_listeners_is_refused(tmp_path: Path
         ("upstream: {connect_timeout: .nan}", "must be a finite number"),
         ("upstream: {connect_timeout: true}", "`true` is not a number"),
         ("upstream: {connect_timeout: '5'}", "`5` is not a number"),
-        ("upstream: {max_connections: 129}", "must be less than or equal to 128"),
+        ("upstream: {max_connections: 100001}", "must be less than or equal to 100000"),
         ("keys: {timezone: HKT}", "setting `keys.timezone`: unknown time zone `HKT`"),
         ("keys: {stale_keys_max: -1}", "must be greater than or equal to 0"),
         ("policy: {facts_timeout: 11}", "must be less than or equal to 10"),

@@ -63,6 +63,9 @@ class TcpDoor:
     allowed_ips: tuple[str, ...] | None = None
     request_cap: int = frame.DEFAULT_REQUEST_CAP
     client_buffer: int = 8 * 1024 * 1024
+    """Unsent bytes beyond which a client is cut; from an eighth of it on nothing more is read from OpenD for it."""
+    client_stall: float = 5.0
+    """How long a client may leave that eighth unread."""
     max_clients: int = 1100
     handshake_timeout: float = 10.0
     frame_timeout: float = 30.0
@@ -154,6 +157,7 @@ class TcpClient(asyncio.Protocol):
         "_quarantine",
         "_reader",
         "_relay",
+        "_stalled_since",
         "_transport",
         "cipher",
         "push_fmt",
@@ -168,6 +172,7 @@ class TcpClient(asyncio.Protocol):
         self._quarantine: Quarantine | None = None
         self._deadline = 0.0
         self._ended = False
+        self._stalled_since = 0.0
         self._introduced = False
         self._early: tuple[bytes, list[Head]] | None = None
         self.cipher: Cipher | None = None
@@ -191,6 +196,7 @@ class TcpClient(asyncio.Protocol):
             self._ended = True
             self._transport.abort()
             return
+        self._transport.set_write_buffer_limits(high=listener.door.client_buffer // 8)
         self._deadline = asyncio.get_running_loop().time() + listener.door.handshake_timeout
         listener.clients.add(self)
         listener.gate.metrics.clients(_IFACE, +1)
@@ -232,7 +238,14 @@ class TcpClient(asyncio.Protocol):
                 self._introduce(chunk, head)
 
     def pause_writing(self) -> None:
-        pass  # what is unsent is bounded in `write`
+        self._stalled_since = asyncio.get_running_loop().time()
+        if self._relay is not None:
+            self._relay.client_writable(False)
+
+    def resume_writing(self) -> None:
+        self._stalled_since = 0.0
+        if self._relay is not None:
+            self._relay.client_writable(True)
 
     def eof_received(self) -> bool:
         return False
@@ -254,10 +267,7 @@ class TcpClient(asyncio.Protocol):
         transport.write(data)
         unsent = transport.get_write_buffer_size()
         if unsent > self._listener.door.client_buffer:
-            log.warning("a client reads too slowly and was cut", address=self._address, unsent_bytes=unsent)
-            self._listener.gate.metrics.client_cut("slow_client")
-            self._ended = True
-            transport.abort()
+            self._cut(f"{unsent} bytes are unsent")
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -266,6 +276,13 @@ class TcpClient(asyncio.Protocol):
     def resume_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def _cut(self, why: str) -> None:
+        log.warning("a client reads too slowly and was cut", address=self._address, why=why)
+        self._listener.gate.metrics.client_cut("slow_client")
+        self._ended = True
+        if self._transport is not None:
+            self._transport.abort()
 
     def end(self, reason: str) -> None:
         self._ended = True
@@ -451,7 +468,9 @@ class TcpClient(asyncio.Protocol):
             self.end("the key is good now")
 
     def tick(self, now: float) -> None:
-        if self._quarantine is not None and now > self._quarantine.until:
+        if self._stalled_since and now - self._stalled_since > self._listener.door.client_stall:
+            self._cut(f"it fell behind for more than {self._listener.door.client_stall:g} s")
+        elif self._quarantine is not None and now > self._quarantine.until:
             self.end("the quarantine is over")
         elif self._deadline and now > self._deadline:
             self._listener.gate.metrics.client_cut("idle")

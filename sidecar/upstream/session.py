@@ -134,11 +134,11 @@ class Session(asyncio.Protocol):
             self.fail(str(error))  # a client chose the serials; it must not end more than its own session
 
     def pause_reading(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def plain_body(self, chunk: bytes, head: Head) -> bytes:
