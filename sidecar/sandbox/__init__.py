@@ -1,11 +1,14 @@
 """A paper OpenD: it speaks OpenD's TCP protocol, so that the official SDKs, the proxy and the tests have something to talk to.
 
-    settings ─▶ server ─▶ connection ─▶ session         one socket: frames, InitConnect, encryption, serials
-                  │                                     then by proto id to one of the desks:
-                  ├─▶ system       1002 1004            ├─▶ quotes      3001–3015 and pushes
-                  ├─▶ reference    31xx 32xx            ├─▶ holdings    2001 21xx 22xx that read
-                  ├─▶ trading      2005 2008 2202 2205  └─▶ limits      how often each may be called
-                  └─▶ market       moves every 250 ms   ─▶ exchange     matches orders, publishes 2208 and 2218
+    settings ─▶ server ─▶ connection ─▶ session     one socket: frames, InitConnect, encryption, serials
+                  ├─▶ limits                        how often each request may be made
+                  ├─▶ the desks, by proto id
+                  │     system 1002 1004            quotes 3001–3015 and their pushes
+                  │     holdings 2001 21xx 2223     order_queries 2201 2211 222x
+                  │     reference 32xx              derivatives 3206 3209 3218 3224
+                  │     history_requests 310x       trading 2005 2008 2202 2205
+                  ├─▶ market ◀─ listing             moves every 250 ms
+                  └─▶ exchange ◀─ rules, accounts   matches orders; 2208 and 2218 go out
 
 It uses the proxy's `wire` and nothing else of it. Prices, names of brokers, rates and fees are made up; nothing is fetched.
 Where it imitates OpenD the docstring names the fact and how sure it is: documented, tested (with the SDK), inferred, unknown.

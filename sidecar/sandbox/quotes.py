@@ -14,6 +14,7 @@ from sidecar.sandbox.listing import Listing
 from sidecar.sandbox.market import Market, Quote
 from sidecar.sandbox.quote_messages import add_ticker, basic, cached, fill_brokers, fill_order_book, security
 from sidecar.sandbox.session import Session
+from sidecar.sandbox.static_data import unknown
 from sidecar.sandbox.subscriptions import (
     BASIC,
     BROKER,
@@ -268,11 +269,6 @@ class QuoteDesk:
             self._fill_bars(answer.s2c, quote, KL_TYPE[sub_type], 1)
         body: bytes = answer.SerializeToString()
         return proto_id, body
-
-
-def unknown(wanted: Any) -> Failure:
-    """The refusal of a security that the sandbox does not list."""
-    return Failure(f"Unknown stock {wanted.code} in market {wanted.market}")
 
 
 def _name(s2c: Any, instrument: Instrument) -> None:

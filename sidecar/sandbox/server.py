@@ -14,11 +14,14 @@ from sidecar.sandbox import clock
 from sidecar.sandbox.accounts import Account, build_accounts
 from sidecar.sandbox.answers import NOT_SUPPORTED, Answer, Failure, Handler
 from sidecar.sandbox.connection import Connection
+from sidecar.sandbox.derivatives import DerivativesDesk
 from sidecar.sandbox.history import History
+from sidecar.sandbox.history_requests import HistoryDesk
 from sidecar.sandbox.holdings import HoldingsDesk
 from sidecar.sandbox.limits import FrequencyLimits
 from sidecar.sandbox.listing import build as build_listing
 from sidecar.sandbox.market import Market, Quote
+from sidecar.sandbox.order_queries import OrderQueryDesk
 from sidecar.sandbox.past import add_past_orders
 from sidecar.sandbox.quotes import QuoteDesk
 from sidecar.sandbox.received import ReceivedLog
@@ -63,14 +66,18 @@ class Sandbox:
         system = SystemDesk(self.settings.market_states)
         self._quotes = QuoteDesk(self.market, history, self.subscriptions, self._push_quotes)
         self.trading = TradeDesk(self.market, self.accounts, self.settings, self._later, self._push_account)
-        reference = ReferenceDesk(self.market, history, system, self.settings.history_quota, self.settings.limits)
-        holdings = HoldingsDesk(self.market, self.accounts, self.settings.relaxed_paper)
+        desks = (
+            system,
+            self._quotes,
+            self.trading,
+            HoldingsDesk(self.market, self.accounts),
+            OrderQueryDesk(self.accounts, self.settings.relaxed_paper),
+            ReferenceDesk(self.market, system),
+            DerivativesDesk(self.market.listing),
+            HistoryDesk(self.market, history, self.settings.history_quota, self.settings.limits),
+        )
         self._handlers: dict[int, Handler] = {
-            **system.handlers(),
-            **self._quotes.handlers(),
-            **reference.handlers(),
-            **self.trading.handlers(),
-            **holdings.handlers(),
+            proto_id: handler for desk in desks for proto_id, handler in desk.handlers().items()
         }
 
     # --- starting and stopping ---
