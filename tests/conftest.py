@@ -42,3 +42,9 @@ def make_sidecar(stage: Stage) -> Callable[..., LiveSidecar]:
 def make_sdk(stage: Stage) -> Callable[..., SdkProcess]:
     """Starts processes with the official SDK: `make_sdk(port, key)`."""
     return stage.sdk
+
+
+@pytest.fixture
+def sandbox(stage: Stage) -> LiveSandbox:
+    """One whose prices stand still."""
+    return stage.sandbox(tick_interval=0)

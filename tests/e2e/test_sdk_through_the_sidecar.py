@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
-from live import LiveSandbox, LiveSidecar, Stage, new_rsa_key
-from official_sdk import SdkProcess
-from real_parts import json_sdk_python
+from live import Stage
+from ways import WAYS, Scene, set_up
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A sandbox, a sidecar before it, and a bot with one key that speaks in one of the three ways."""
-
-    sandbox: LiveSandbox
-    sidecar: LiveSidecar
-    bot: SdkProcess
-
-
-@pytest.fixture(scope="module", params=["in_clear", "rsa_and_aes", "json"])
+@pytest.fixture(scope="module", params=WAYS)
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with Stage(tmp_path_factory.mktemp(request.param)) as stage:
         key = stage.keys.add("bot", *TRADER)
-        if request.param == "rsa_and_aes":
-            ours, opends = new_rsa_key(stage.folder / "ours.pem"), new_rsa_key(stage.folder / "opends.pem")
-            sandbox = stage.sandbox(relaxed_paper=True, rsa_key=str(opends))
-            door = {"port": 0, "rsa_key": str(ours)}
-            sidecar = stage.sidecar(sandbox.port, upstream={"rsa_key": str(opends)}, listeners={"tcp": [door]})
-            bot = stage.sdk(sidecar.port, key, rsa=ours)
-        elif request.param == "json":
-            python = json_sdk_python()
-            sandbox = stage.sandbox(relaxed_paper=True)
-            sidecar = stage.sidecar(sandbox.port)
-            bot = stage.sdk(sidecar.port, key, as_json=True, python=python)
-        else:
-            sandbox = stage.sandbox(relaxed_paper=True)
-            sidecar = stage.sidecar(sandbox.port)
-            bot = stage.sdk(sidecar.port, key)
-        bot.open("quotes", "quote")
-        bot.open("trade", "trade")
-        yield Scene(sandbox, sidecar, bot)
+        made = set_up(stage, request.param, key, relaxed_paper=True)
+        made.bot.open("quotes", "quote")
+        made.bot.open("trade", "trade")
+        yield made
 
 
 def test_quotes_are_read_subscribed_and_pushed(scene: Scene) -> None:
