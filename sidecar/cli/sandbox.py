@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from contextlib import suppress
 
 import click
 
@@ -48,7 +49,8 @@ def sandbox(
         unlocked=unlocked,
     )
     try:
-        _run(settings)
+        with suppress(KeyboardInterrupt):
+            _run(settings)
     except SidecarError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
@@ -67,7 +69,8 @@ async def _serve(settings: SandboxSettings) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
+        with suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
+            loop.add_signal_handler(number, ended.set)
     async with Sandbox(settings) as running:
         encrypted = ", InitConnect may be encrypted" if settings.rsa_key else ""
         click.echo(f"sandbox listens on {settings.host}:{running.port} (seed {settings.seed}{encrypted})")

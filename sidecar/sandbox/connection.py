@@ -169,27 +169,26 @@ class Connection(asyncio.Protocol):
         return request, None
 
     def _reply(self, head: Head, answer: Answer) -> None:
-        session = self.session
-        after, session.after_reply = session.after_reply, []
         settings = self._floor.settings
-        if head.proto_id in settings.silent:
-            return
+        after, self.session.after_reply = self.session.after_reply, []
         content = _content(answer, head.fmt, self._floor.request_name(head.proto_id))
         delay = settings.delays.get(head.proto_id, 0.0)
         if delay > 0:
             asyncio.get_running_loop().call_later(delay, self._late, head, content, after)
-            return
-        session.queue(head.proto_id, head.serial, head.fmt, content)
-        for action in after:
-            action()
+        else:
+            self._send(head, content, after)
 
     def _late(self, head: Head, content: bytes, after: list[Callable[[], None]]) -> None:
-        if self._transport is None:
-            return
-        self.session.queue(head.proto_id, head.serial, head.fmt, content)
+        if self._transport is not None:
+            self._send(head, content, after)
+            self.flush()
+
+    def _send(self, head: Head, content: bytes, after: list[Callable[[], None]]) -> None:
+        """Queue the reply and what must follow it; of a silent request only what follows."""
+        if head.proto_id not in self._floor.settings.silent:
+            self.session.queue(head.proto_id, head.serial, head.fmt, content)
         for action in after:
             action()
-        self.flush()
 
     # --- InitConnect ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -88,7 +89,7 @@ class Sandbox:
         try:
             self._server = await loop.create_server(lambda: Connection(self), self.settings.host, self.port)
         except OSError as error:
-            reason = "the port is in use" if error.errno == 98 else (error.strerror or str(error)).lower()
+            reason = "the port is in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error)).lower()
             raise ConfigError(
                 f"cannot listen on `{self.settings.host}:{self.port}`: {reason}; choose another with --port or --host"
             ) from None

@@ -36,7 +36,7 @@ class SandboxSettings:
     delays: Mapping[int, float] = field(default_factory=dict)
     """Seconds by which replies to a proto id are held back."""
     silent: frozenset[int] = frozenset()
-    """Proto ids whose requests are handled but never answered."""
+    """Proto ids whose requests are handled, pushes included, but never answered."""
     market_states: Mapping[str, int] = field(default_factory=dict)
     """Qot_Common.QotMarketState by market prefix (`HK`, `US`, `SH`, ...); others are in continuous trading, day and night."""
     kept: int = 200_000

@@ -116,7 +116,8 @@ def main() -> dict[str, object]:
 if __name__ == "__main__":
     code = 1
     try:
-        print("RESULT " + json.dumps(main(), default=str), flush=True)
+        result = json.dumps(main(), default=str)
+        os.write(1, f"\nRESULT {result}\n".encode())  # in one piece: the SDK's threads print as well
         code = 0
     except BaseException as error:
         print(f"failed: {error!r}", flush=True)

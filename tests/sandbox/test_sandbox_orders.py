@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 
 import pytest
 from sandbox_client import PAPER_FUTURES_HK, PAPER_HK, PAPER_US, REAL, STILL, RawClient
@@ -155,6 +156,20 @@ async def test_only_connections_that_asked_for_an_account_hear_of_it(sandbox: Sa
         await client.order()
         await subscribed.ask(1002, userID=0)
         assert not subscribed.pushes[2208]
+
+
+@pytest.mark.parametrize("settings", [replace(STILL, silent=frozenset({2202}))])
+async def test_an_order_whose_reply_is_lost_is_still_pushed_and_listed(client: RawClient) -> None:
+    await listen(client, PAPER_HK)
+    request = client.request(
+        2202, packetID={"connID": client.conn_id, "serialNo": 1}, header={"trdEnv": 0, "accID": PAPER_HK, "trdMarket": 1},
+        trdSide=1, orderType=1, code="00700", qty=100.0, price=400.0, remark="lost",
+    )  # fmt: skip
+    client.send(2202, request)
+    order = await client.order_push(SUBMITTED)
+    assert order.remark == "lost"
+    assert [one.orderIDEx for one in await client.orders()] == [order.orderIDEx]
+    assert 2202 not in client.arrived
 
 
 # --- what is refused ---
@@ -378,3 +393,43 @@ async def test_the_same_seed_gives_the_same_order_ids(settings: object) -> None:
     async with Sandbox(replace(STILL, seed=2)) as sandbox, RawClient(sandbox.port) as client:
         await client.connect()
         assert (await client.order()).s2c.orderID != ids[0]
+
+
+@pytest.mark.parametrize("settings", [replace(UNLOCKED, order_latency=0.0, relaxed_paper=True)])
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_happens_to_orders_what_is_held_back_is_what_working_orders_need(
+    sandbox: Sandbox, client: RawClient, seed: int
+) -> None:
+    chance = Random(seed)
+    account = sandbox.accounts[REAL]
+    for _ in range(80):
+        working = [order for order in account.orders.values() if order.working]
+        what = chance.choice(["buy", "sell", "market", "change", "cancel", "disable", "enable", "move"])
+        price = float(chance.randrange(465, 495))
+        if what in ("buy", "sell", "market"):
+            kind = 2 if what == "market" else 1
+            await client.order(
+                REAL,
+                price=price,
+                qty=chance.randrange(1, 6) * 100.0,
+                trdSide=2 if what == "sell" else 1,
+                orderType=kind,
+            )
+        elif what == "move":
+            sandbox.set_price("HK.00700", str(chance.randrange(465, 495)), volume=chance.randrange(1, 8) * 100)
+        elif what == "enable":
+            for order in [one for one in account.orders.values() if one.status == DISABLED][:1]:
+                await client.modify(order.text_id, ENABLE, REAL)
+        elif working:
+            operation = {"change": CHANGE, "cancel": CANCEL, "disable": DISABLE}[what]
+            await client.modify(
+                chance.choice(working).text_id, operation, REAL, qty=chance.randrange(1, 6) * 100.0, price=price
+            )
+        needed = [one for one in account.orders.values() if one.working and one.price is not None]
+        assert sum(one.money_held for one in needed) == sum(one.reserved() for one in needed)
+        assert sum(account.frozen_money.values()) == sum(one.money_held for one in account.orders.values())
+        assert sum(account.offered.values()) == sum(
+            one.left for one in account.orders.values() if one.working and not one.buy
+        )
+        assert all(one.money_held == 0 for one in account.orders.values() if not one.working)
+    assert len({order.status for order in account.orders.values()}) > 3
