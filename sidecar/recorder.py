@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -27,6 +29,9 @@ from sidecar.writer import Batch, Waiter, Writer
 
 NOTE_DELAY = 0.05
 """Seconds that a record nobody waits for may wait for company."""
+SWITCH_INTERVAL = 0.0002
+"""Seconds after which a busy event loop must let the writer have the interpreter. With Python's own 5 ms a loop that is
+busy all the time can keep the writer out for seconds, because every wake-up of the writer starts the wait anew."""
 MOST_WAITING = 20_000
 """Records that may wait in memory; of the essential ones five times as many."""
 
@@ -85,6 +90,7 @@ class Recorder:
         if found:
             self._log.append(found, sync=True)
         self._ledger.on_staged = self._soon
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
         self._thread = threading.Thread(target=self._writer.run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -124,7 +130,8 @@ class Recorder:
         if error is not None:
             raise error
         waiter = self._waiter()
-        self._next.records.append((record, waiter))
+        # What is forwarded is recorded, however little room is left.
+        self._next.records.append((record if record.essential else replace(record, essential=True), waiter))
         self._now()
         await waiter
 
@@ -243,7 +250,7 @@ class Recorder:
 
     def _report(self, waiters: Sequence[Waiter], error: RecordError | None, batches: int) -> None:
         """Called from the writer's thread."""
-        if self._loop is None or not (waiters or batches):
+        if self._loop is None:
             return
         try:
             self._loop.call_soon_threadsafe(self._resolve, waiters, error, batches)

@@ -29,7 +29,8 @@ _FORGET_EVERY = 86_400.0
 Waiter = asyncio.Future[None]
 """Belongs to the loop's thread; here it is only passed through."""
 Report = Callable[[Sequence[Waiter], RecordError | None, int], None]
-"""Waiters that are done, with which error, and how many batches are done with them; called from the writer's thread."""
+"""Waiters that are done, with which error, and how many batches are done with them; called from the writer's thread.
+Called with nothing when ledger or audit can be written again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +91,7 @@ class Writer:
     def _take(self) -> list[Batch]:
         """Everything that waits; nothing, when there is something to do without it."""
         wait: float | None = None
-        if self.ledger_error is not None or self.audit_error is not None:
+        if self.failing:
             wait = RETRY_DELAY
         elif self._stored_head != self._log.head:
             wait = IDLE_DELAY
@@ -102,10 +103,11 @@ class Writer:
         return batches
 
     def _write(self, batches: list[Batch]) -> None:
+        failing = self.failing
         flushes = [waiter for batch in batches for waiter in batch.flushes]
         records = [pair for batch in batches for pair in batch.records]
         orders = [waiter for _, waiter in records if waiter is not None]
-        failed = self._write_ledger(batches)
+        failed = self._write_ledger(batches, sync=bool(orders))
         if flushes:
             self._report(flushes, failed, 0)
         if failed is not None:
@@ -114,9 +116,16 @@ class Writer:
             records = [pair for pair in records if pair[1] is None]
             orders = []
         failed = self._write_audit(records, sync=bool(orders))
-        self._report(orders, failed, len(batches))
+        if batches or (failing and not self.failing):
+            self._report(orders, failed, len(batches))
 
-    def _write_ledger(self, batches: list[Batch]) -> RecordError | None:
+    @property
+    def failing(self) -> bool:
+        return self.ledger_error is not None or self.audit_error is not None
+
+    def _write_ledger(self, batches: list[Batch], *, sync: bool) -> RecordError | None:
+        """`sync` where a reservation is waited for: what becomes of it later (whose order, what it gives back) only has to
+        outlive the process at once, and the power within the next commit."""
         for batch in batches:
             self._unwritten.update(batch.changes)
         if not self._unwritten and self.ledger_error is None:
@@ -128,7 +137,7 @@ class Writer:
             if now - self._looked >= _LOOK_EVERY or self.ledger_error is not None:
                 self._looked = now
                 self._store.check()
-            self._store.commit(self._unwritten.values(), head)
+            self._store.commit(self._unwritten.values(), head, sync=sync)
         except RecordError as error:
             if self.ledger_error is None:
                 self._operator.error("the ledger cannot be written: orders are refused until it can", error=str(error))

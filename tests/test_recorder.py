@@ -293,6 +293,49 @@ async def test_orders_stop_while_it_cannot_be_recorded_and_go_on_by_themselves(
     assert allowed == [made.decision_id]
 
 
+async def test_what_changed_meanwhile_is_written_when_the_ledger_is_back(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision_id, made = parts.order()
+    await parts.recorder.commit(made)
+    mend = break_(parts, monkeypatch, "ledger")
+    other, record_of_other = parts.order()
+    with pytest.raises(RecordError):
+        await parts.recorder.commit(record_of_other)
+    parts.ledger.release(other)
+    parts.ledger.accepted(decision_id, 7, "EX7")
+    with pytest.raises(RecordError):
+        await parts.recorder.flush_ledger()
+    mend()
+    await until(lambda: parts.store.find_order(1, 7, ""))
+    assert parts.store.find_decision(other) is None
+
+
+async def test_an_approval_is_recorded_however_little_room_is_left(parts: Parts) -> None:
+    parts.log._room = False
+    parts.log._looked = time.monotonic() + 60
+    await parts.recorder.commit(record(message="approved"))
+    assert [line["message"] for line in parts.lines()] == ["approved"]
+
+
+async def test_a_busy_loop_does_not_keep_the_writer_out(parts: Parts) -> None:
+    async def burn() -> None:
+        while True:
+            until_then = time.perf_counter() + 0.002
+            while time.perf_counter() < until_then:
+                pass
+            await asyncio.sleep(0)
+
+    burning = asyncio.ensure_future(burn())
+    try:
+        began = time.monotonic()
+        for _ in range(10):
+            await parts.recorder.commit(parts.order()[1])
+        assert time.monotonic() - began < 2
+    finally:
+        burning.cancel()
+
+
 async def test_an_order_that_is_in_no_ledger_is_in_no_audit(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     mend = break_(parts, monkeypatch, "ledger")
     _, made = parts.order()

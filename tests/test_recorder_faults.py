@@ -250,7 +250,7 @@ async def test_a_full_disk_stops_orders_and_room_brings_them_back(tmp_path: Path
 def test_a_full_disk_at_start_is_an_error_in_plain_words(small_disk: Path) -> None:
     fill(small_disk)
     with (
-        pytest.raises(ConfigError, match="No space left on device|disk is full"),
+        pytest.raises(ConfigError, match=r"No space left on device|disk is full"),
         StateDir.acquire(small_disk / "state"),
     ):
         SqliteStore.open(small_disk / "state")

@@ -52,6 +52,9 @@ def verify(file: Path | None, config: Path | None, state_dir: Path | None) -> No
         raise ConfigError(f"there is no audit at `{file}`; give its path")
     known = None if stored is None else Head(stored[0], stored[1])
     report = _read(files, known, stored is not None and stored[2])
+    if report.damage and rotated_files(file) != files[:-1]:  # it was rotated while we read
+        files = [*rotated_files(file), *([file] if file.exists() else [])]
+        report = _read(files, known, stored is not None and stored[2])
     _say(report, files, known, state_dir)
     if report.damage:
         raise SystemExit(1)
