@@ -8,67 +8,28 @@ the usage, decide and reserve without anything happening in between.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from decimal import Context, Decimal
+from decimal import Decimal
 from itertools import islice
 
 import structlog
 
 from sidecar.errors import RecordError
 from sidecar.ledger import clock
+from sidecar.ledger.orders import OrderMap, order_keys, placed_by
 from sidecar.ledger.reservation import Change, Dropped, Reservation, Row, State, Store
+from sidecar.ledger.use import EXACT, WINDOW, Entry, KeyUse
 from sidecar.policy.usage import OrderOwner, Usage
 
-WINDOW = 60.0
-"""Seconds of the rate window."""
 DAY = 86_400.0
 DAYS_KEPT = 8
 """Days whose totals stay in memory, so that a clock set back still finds them."""
 MOST_IN_MEMORY = 50_000
 """Settled reservations kept in memory; older ones are read from the store when they are asked for."""
-MOST_ABSENT = 50_000
-"""Orders remembered not to be in the store, so that long lists of other people's orders are not looked up again and again."""
-MOST_CANCELS = 10_000
-"""A key's cancels in one window are counted up to here."""
-
 NOBODY = OrderOwner(key_id="")
 """The owner when the two ids of a request name two different orders. No key can have the empty id, so it is nobody's
 own."""
-
-_EXACT = Context(prec=200)
-_NOTHING = Decimal(0)
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    reservation: Reservation
-    state: State
-    sequence: int
-    elapsed: float
-    """When it was made, on the clock that never goes back."""
-    day: float
-    order_id: int = 0
-    order_id_ex: str = ""
-    counts_in_rate: bool = True
-    taken: bool = False
-    """Whether a writer has been given it: then its disappearance must be written too."""
-
-    def row(self) -> Row:
-        return Row(self.reservation, self.state, self.order_id, self.order_id_ex)
-
-
-@dataclass(slots=True)
-class _KeyUse:
-    orders: deque[_Entry] = field(default_factory=deque)
-    order_count: int = 0
-    cancels: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_CANCELS))
-    days: dict[float, dict[str, Decimal]] = field(default_factory=dict)
-    """Start of a day → currency → value in use."""
-
-
-_OrderKey = tuple[int, int | str]
 
 
 class Ledger:
@@ -93,11 +54,10 @@ class Ledger:
         self._day_start = day_start
         self._elapsed = elapsed
         self._log = structlog.get_logger("sidecar.ledger")
-        self._keys: dict[str, _KeyUse] = {}
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._unsettled: dict[int, dict[str, _Entry]] = {}
-        self._orders: dict[_OrderKey, list[_Entry]] = {}
-        self._absent: set[_OrderKey] = set()
+        self._keys: defaultdict[str, KeyUse] = defaultdict(KeyUse)
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._unsettled: dict[int, dict[str, Entry]] = {}
+        self._orders = OrderMap()
         self._staged: dict[str, Change] = {}
         self._sequence = 0
         self._newest_day = 0.0
@@ -114,21 +74,7 @@ class Ledger:
         use = self._keys.get(key_id)
         if use is None:
             return Usage()
-        at = self._elapsed()
-        oldest = self._prune(use, at)
-        today = self._day_start(now)
-        totals: dict[str, Decimal] = {}
-        for day, values in use.days.items():
-            # INVARIANT: what is dated after today's start counts today, so a clock set back forgets nothing.
-            if day >= today:
-                for currency, value in values.items():
-                    totals[currency] = _EXACT.add(totals[currency], value) if currency in totals else value
-        return Usage(
-            orders_last_minute=use.order_count,
-            oldest_order_age=0.0 if oldest is None else at - oldest.elapsed,
-            cancels_last_minute=len(use.cancels),
-            daily_value=totals,
-        )
+        return use.usage(self._elapsed(), self._day_start(now))
 
     def clock_ok(self, now: float) -> bool:
         """False while orders must be refused with the code `clock`: for 60 s after the wall clock has jumped, either
@@ -169,7 +115,7 @@ class Ledger:
             raise ValueError(f"decision {reservation.decision_id} is reserved already")
         order_id, order_id_ex = reservation.order_id, reservation.order_id_ex
         if reservation.kind != "place":
-            placed = self._placed(self._of_order(reservation.acc_id, order_id, order_id_ex))
+            placed = placed_by(self._of_order(reservation.acc_id, order_id, order_id_ex))
             if placed is not None:
                 order_id, order_id_ex = placed.order_id, placed.order_id_ex
         row = Row(reservation, State.RESERVED, order_id, order_id_ex)
@@ -184,12 +130,8 @@ class Ledger:
         if entry is None:
             return
         self._settle(entry)
-        self._unlink(entry)
-        if entry.state.counts_in_daily_value:
-            self._add_value(entry, -1)
-        if entry.counts_in_rate:
-            entry.counts_in_rate = False
-            self._keys[entry.reservation.key_id].order_count -= 1
+        self._orders.unlink(entry)
+        self._keys[entry.reservation.key_id].uncount(entry)
         if entry.taken:
             self._stage(decision_id, Dropped(decision_id))
         else:
@@ -211,13 +153,13 @@ class Ledger:
         entry = self._find(decision_id)
         if entry is None:
             return
-        self._unlink(entry)
+        self._orders.unlink(entry)
         if entry.reservation.kind == "place":
             entry.order_id = order_id or entry.order_id
             entry.order_id_ex = order_id_ex or entry.order_id_ex
-        self._link(entry)
+        self._orders.link(entry)
         if entry.state is State.REFUSED:
-            self._add_value(entry, 1)
+            self._keys[entry.reservation.key_id].add_value(entry)
         self._change(entry, State.FAILED if entry.state is State.FAILED else State.ACCEPTED)
 
     def refused_by_opend(self, decision_id: str) -> None:
@@ -230,7 +172,7 @@ class Ledger:
 
     def note_cancel(self, key_id: str, now: float) -> None:
         """Count a cancel; in memory only, because a cancel must not need the disk."""
-        self._use(key_id).cancels.append(self._elapsed())
+        self._keys[key_id].cancels.append(self._elapsed())
 
     # Whose order
 
@@ -240,8 +182,8 @@ class Ledger:
         SECURITY: ids that name two different orders give `NOBODY`. An id the ledger does not know, next to one it does,
         cannot be checked here: forward only one of the two.
         """
-        by_id = self._placed(self._of_order(acc_id, order_id, ""))
-        by_ex = self._placed(self._of_order(acc_id, 0, order_id_ex))
+        by_id = placed_by(self._of_order(acc_id, order_id, ""))
+        by_ex = placed_by(self._of_order(acc_id, 0, order_id_ex))
         if by_id is not None and by_ex is not None and by_id is not by_ex:
             return NOBODY
         entry = by_ex or by_id
@@ -249,7 +191,7 @@ class Ledger:
 
     def decision_of(self, acc_id: int, order_id: int, order_id_ex: str) -> str | None:
         """The decision under which the order was placed, None for an order the ledger does not know."""
-        placed = self._placed(self._of_order(acc_id, order_id, order_id_ex))
+        placed = placed_by(self._of_order(acc_id, order_id, order_id_ex))
         return None if placed is None else placed.reservation.decision_id
 
     def owner_by_remark(self, remark: str) -> OrderOwner | None:
@@ -273,14 +215,14 @@ class Ledger:
         None if the order is not known, or no value was computed when it was placed.
         """
         entries = self._of_order(acc_id, order_id, order_id_ex)
-        placed = self._placed(entries)
+        placed = placed_by(entries)
         if placed is None or placed.reservation.value is None or placed.reservation.currency is None:
             return None
-        total = _NOTHING
+        total = Decimal(0)
         for entry in entries:
             value = entry.reservation.value
             if value is not None and entry.state.counts_in_daily_value:
-                total = _EXACT.add(total, value)
+                total = EXACT.add(total, value)
         return total, placed.reservation.currency
 
     # For the recorder
@@ -326,15 +268,9 @@ class Ledger:
             use.orders = deque(sorted(use.orders, key=lambda entry: entry.elapsed))
         return newest
 
-    def _use(self, key_id: str) -> _KeyUse:
-        use = self._keys.get(key_id)
-        if use is None:
-            use = self._keys[key_id] = _KeyUse()
-        return use
-
-    def _adopt(self, row: Row, elapsed: float) -> _Entry:
+    def _adopt(self, row: Row, elapsed: float) -> Entry:
         self._sequence += 1
-        entry = _Entry(
+        entry = Entry(
             reservation=row.reservation,
             state=row.state,
             sequence=self._sequence,
@@ -344,62 +280,25 @@ class Ledger:
             order_id_ex=row.order_id_ex,
         )
         self._entries[row.reservation.decision_id] = entry
-        self._link(entry)
+        self._orders.link(entry)
         if not entry.state.settled:
             self._unsettled.setdefault(row.reservation.acc_id, {})[row.reservation.decision_id] = entry
         return entry
 
-    def _count(self, entry: _Entry) -> None:
-        use = self._use(entry.reservation.key_id)
-        use.orders.append(entry)
-        use.order_count += 1
+    def _count(self, entry: Entry) -> None:
+        self._keys[entry.reservation.key_id].count(entry)
         if entry.day > self._newest_day:
             self._newest_day = entry.day
-            self._drop_old_days()
-        if entry.state.counts_in_daily_value:
-            self._add_value(entry, 1)
+            for use in self._keys.values():
+                use.drop_days_before(entry.day - DAYS_KEPT * DAY)
 
-    def _drop_old_days(self) -> None:
-        for use in self._keys.values():
-            for day in [day for day in use.days if day < self._newest_day - DAYS_KEPT * DAY]:
-                del use.days[day]
-
-    def _add_value(self, entry: _Entry, sign: int) -> None:
-        value, currency = entry.reservation.value, entry.reservation.currency
-        if value is None or currency is None:
-            return
-        if sign < 0 and entry.reservation.at < self._counted_since:
-            return  # older than what was counted when the ledger was opened
-        days = self._use(entry.reservation.key_id).days
-        values = days.get(entry.day)
-        if values is None:
-            if sign < 0:
-                return  # a day that is no longer counted
-            values = days[entry.day] = {}
-        add = _EXACT.add if sign > 0 else _EXACT.subtract
-        values[currency] = add(values.get(currency, _NOTHING), value)
-
-    def _prune(self, use: _KeyUse, at: float) -> _Entry | None:
-        """Drop what left the window; give the oldest order still inside."""
-        while use.cancels and use.cancels[0] <= at - WINDOW:
-            use.cancels.popleft()
-        while use.orders:
-            oldest = use.orders[0]
-            if oldest.counts_in_rate and oldest.elapsed > at - WINDOW:
-                return oldest
-            use.orders.popleft()
-            if oldest.counts_in_rate:
-                oldest.counts_in_rate = False
-                use.order_count -= 1
-        return None
-
-    def _change(self, entry: _Entry, state: State) -> None:
+    def _change(self, entry: Entry, state: State) -> None:
         entry.state = state
         if state.settled:
             self._settle(entry)
         self._stage(entry.reservation.decision_id, entry.row())
 
-    def _settle(self, entry: _Entry) -> None:
+    def _settle(self, entry: Entry) -> None:
         waiting = self._unsettled.get(entry.reservation.acc_id)
         if waiting is not None:
             waiting.pop(entry.reservation.decision_id, None)
@@ -410,7 +309,8 @@ class Ledger:
         entry = self._find(decision_id)
         if entry is None or not entry.state.counts_in_daily_value:
             return
-        self._add_value(entry, -1)
+        if entry.reservation.at >= self._counted_since:
+            self._keys[entry.reservation.key_id].take_value(entry)
         self._change(entry, state)
 
     def _stage(self, decision_id: str, change: Change) -> None:
@@ -419,7 +319,7 @@ class Ledger:
         if first and self.on_staged is not None:
             self.on_staged()
 
-    def _find(self, decision_id: str) -> _Entry | None:
+    def _find(self, decision_id: str) -> Entry | None:
         entry = self._entries.get(decision_id)
         if entry is None:
             for row in self._look_up(lambda: [self._store.find_decision(decision_id)]) or []:
@@ -435,7 +335,7 @@ class Ledger:
             self._log.error("an older order cannot be looked up", error=str(error))
             return None
 
-    def _recall(self, row: Row) -> _Entry:
+    def _recall(self, row: Row) -> Entry:
         """An old row comes back to memory; it counts nowhere, because its value already does or its day is over."""
         entry = self._adopt(row, self._elapsed() - WINDOW)
         entry.sequence = 0
@@ -444,52 +344,19 @@ class Ledger:
         self._entries.move_to_end(row.reservation.decision_id, last=False)
         return entry
 
-    def _keys_of(self, entry: _Entry) -> list[_OrderKey]:
-        acc_id = entry.reservation.acc_id
-        keys: list[_OrderKey] = []
-        if entry.order_id:
-            keys.append((acc_id, entry.order_id))
-        if entry.order_id_ex:
-            keys.append((acc_id, entry.order_id_ex))
-        return keys
-
-    def _link(self, entry: _Entry) -> None:
-        for key in self._keys_of(entry):
-            self._orders.setdefault(key, []).append(entry)
-            self._absent.discard(key)
-
-    def _unlink(self, entry: _Entry) -> None:
-        for key in self._keys_of(entry):
-            entries = self._orders[key]
-            entries.remove(entry)
-            if not entries:
-                del self._orders[key]
-
-    def _of_order(self, acc_id: int, order_id: int, order_id_ex: str) -> list[_Entry]:
-        keys: list[_OrderKey] = []
-        if order_id:
-            keys.append((acc_id, order_id))
-        if order_id_ex:
-            keys.append((acc_id, order_id_ex))
-        for key in keys:
-            entries = self._orders.get(key, [])
-            if self._placed(entries) is not None:
-                return entries
-        if not self._absent.issuperset(keys):
-            rows = self._look_up(lambda: self._store.find_order(acc_id, order_id, order_id_ex))
-            if rows is None:
-                return []
-            if len(self._absent) >= MOST_ABSENT:
-                self._absent.clear()
-            self._absent.update(keys)
-            for row in rows:
-                if row.reservation.decision_id not in self._entries:
-                    self._recall(row)
-        return next((self._orders[key] for key in keys if key in self._orders), [])
-
-    @staticmethod
-    def _placed(entries: list[_Entry]) -> _Entry | None:
-        return next((entry for entry in reversed(entries) if entry.reservation.kind == "place"), None)
+    def _of_order(self, acc_id: int, order_id: int, order_id_ex: str) -> list[Entry]:
+        keys = order_keys(acc_id, order_id, order_id_ex)
+        entries = self._orders.entries(keys)
+        if placed_by(entries) is not None or self._orders.absent(keys):
+            return entries
+        rows = self._look_up(lambda: self._store.find_order(acc_id, order_id, order_id_ex))
+        if rows is None:
+            return entries
+        self._orders.note_absent(keys)
+        for row in rows:
+            if row.reservation.decision_id not in self._entries:
+                self._recall(row)
+        return self._orders.entries(keys)
 
     def _forget_old(self) -> None:
         """Let the oldest settled reservations go from memory, two at a time, so that no single order pays for many."""
@@ -502,6 +369,6 @@ class Ledger:
             ][:2]
             for decision_id, entry in old:
                 del self._entries[decision_id]
-                self._unlink(entry)
+                self._orders.unlink(entry)
             if len(old) < 2:
                 return
