@@ -69,12 +69,13 @@ def session_minutes(market: int) -> tuple[tuple[int, int], ...]:
 
 
 def parse_day(value: str) -> date | None:
-    """The day of `2026-11-20`, `2026-1-2` or `2026-11-20 09:30:00`; None where it is no date."""
+    """The day of `2026-11-20`, `2026-1-2` or `2026-11-20 09:30:00`; None where it is no date from 1970 to 2199."""
     parts = value.strip().split(" ")[0].split("-")
     try:
-        return date(int(parts[0]), int(parts[1]), int(parts[2]))
+        day = date(int(parts[0]), int(parts[1]), int(parts[2]))
     except (ValueError, IndexError):
         return None
+    return day if 1970 <= day.year < 2200 else None
 
 
 def timestamp_of(market: int, day: date, minute: int = 0) -> float:

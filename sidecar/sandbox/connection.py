@@ -66,6 +66,8 @@ class Floor(Protocol):
 
     def answer(self, session: Session, proto_id: int, request: Message) -> Answer: ...
 
+    def flush_pushes(self) -> None: ...
+
 
 class Connection(asyncio.Protocol):
     """The socket side of a `Session`."""
@@ -108,8 +110,8 @@ class Connection(asyncio.Protocol):
         except (WireError, BodyError) as error:
             self._floor.received.event(self.session.conn_id, "violation", str(error))
             self.close()
-            return
         self.flush()
+        self._floor.flush_pushes()
 
     def flush(self) -> None:
         """Write everything queued, in one piece."""
@@ -179,9 +181,9 @@ class Connection(asyncio.Protocol):
             self._send(head, content, after)
 
     def _late(self, head: Head, content: bytes, after: list[Callable[[], None]]) -> None:
-        if self._transport is not None:
-            self._send(head, content, after)
-            self.flush()
+        self._send(head, content, after)
+        self.flush()
+        self._floor.flush_pushes()
 
     def _send(self, head: Head, content: bytes, after: list[Callable[[], None]]) -> None:
         """Queue the reply and what must follow it; of a silent request only what follows."""

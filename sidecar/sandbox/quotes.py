@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import date, timedelta
 from typing import Any
 
 from sidecar.sandbox import clock
@@ -29,6 +30,7 @@ from sidecar.sandbox.subscriptions import (
 )  # fmt: skip
 
 _MAX_BARS = 1000
+_FIRST_DAY = date(1990, 1, 1)
 _SUB_TYPE_OF_KL = {kl_type: sub_type for sub_type, kl_type in KL_TYPE.items()}
 
 Push = Callable[[Iterable[Session], int, bytes], None]
@@ -164,7 +166,7 @@ class QuoteDesk:
         today = clock.market_day(quote.instrument.market, now)
         days = {3: 7, 4: 31, 11: 92, 5: 366}.get(kl_type, 2)
         per_day = 330 // MINUTES[kl_type] if kl_type in MINUTES else 1
-        begin = today.fromordinal(max(today.toordinal() - (wanted // max(per_day, 1) + 4) * days, 1))
+        begin = max(_FIRST_DAY, today - timedelta(days=(wanted // max(per_day, 1) + 4) * days))
         bars = list(self._history.bars(quote, kl_type, begin, today, now))
         _name(s2c, quote.instrument)
         s2c.klList.extend(bars[-wanted:])

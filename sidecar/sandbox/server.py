@@ -58,6 +58,8 @@ class Sandbox:
         add_past_orders(self.accounts, self.market, now)
         self.subscriptions = Subscriptions(self.settings.subscription_quota, self.settings.limits)
         self._connections: set[Connection] = set()
+        self._pushed: set[Session] = set()
+        """Sessions with pushes queued and not yet written."""
         self._emptied: asyncio.Event | None = None
         """Set when the last connection is gone, while `stop` waits for that."""
         self._server: asyncio.Server | None = None
@@ -177,7 +179,7 @@ class Sandbox:
 
     def _act(self, action: Callable[[], None]) -> None:
         action()
-        self._flush()
+        self.flush_pushes()
 
     def move(self) -> list[Quote]:
         """Move the market once, push what changed and match the orders; done by itself every `tick_interval`."""
@@ -192,32 +194,33 @@ class Sandbox:
     def _moved(self, moved: list[Quote]) -> None:
         self.trading.exchange.match_moved(moved)
         self._quotes.push_moved(moved)
-        self._flush()
+        self.flush_pushes()
 
     def _move(self) -> None:
         self.move()
         self._mover = asyncio.get_running_loop().call_later(self.settings.tick_interval, self._move)
 
-    def _flush(self) -> None:
-        for connection in self._connections:
-            if connection.session.outbox:
-                connection.flush()
+    def flush_pushes(self) -> None:
+        """Write the pushes queued since the last time, one write for each connection that has some."""
+        pushed, self._pushed = self._pushed, set()
+        for session in pushed:
+            session.flush()
 
     def _push_quotes(self, sessions: Iterable[Session], proto_id: int, content: bytes) -> None:
-        _push([session for session in sessions if not session.stalled], proto_id, content)
+        self._push([session for session in sessions if not session.stalled], proto_id, content)
 
     def _push_account(self, acc_id: int, proto_id: int, content: bytes) -> None:
         sessions = [connection.session for connection in self._connections if acc_id in connection.session.accounts]
-        _push(sessions, proto_id, content)
+        self._push(sessions, proto_id, content)
 
-
-def _push(sessions: list[Session], proto_id: int, content: bytes) -> None:
-    as_json: bytes | None = None
-    for session in sessions:
-        if session.push_format == JSON:
-            if as_json is None:
-                name = CATALOG[proto_id].response or ""
-                as_json = body.serialise(body.parse(name, PROTOBUF, content, strict=False), JSON)
-            session.queue_push(proto_id, as_json)
-        else:
-            session.queue_push(proto_id, content)
+    def _push(self, sessions: list[Session], proto_id: int, content: bytes) -> None:
+        self._pushed.update(sessions)
+        as_json: bytes | None = None
+        for session in sessions:
+            if session.push_format == JSON:
+                if as_json is None:
+                    name = CATALOG[proto_id].response or ""
+                    as_json = body.serialise(body.parse(name, PROTOBUF, content, strict=False), JSON)
+                session.queue_push(proto_id, as_json)
+            else:
+                session.queue_push(proto_id, content)

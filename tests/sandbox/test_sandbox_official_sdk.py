@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
+import signal
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 from sandbox_client import STILL
 
-from sidecar.sandbox import Sandbox
+from sidecar.sandbox import Sandbox, SandboxSettings
 from sidecar.wire.encryption import RsaKey
 
 SCRIPT = Path(__file__).with_name("official_sdk_session.py")
@@ -92,3 +95,44 @@ async def test_the_official_sdk_works_with_json_bodies() -> None:
     )
     async with Sandbox(MOVING) as sandbox:
         check(await sdk_session(python, sandbox.port, "json"), sandbox)
+
+
+UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
+ENDLESS = 8.0
+"""Seconds to watch an example that does not end by itself."""
+
+
+async def example(python: str, source: Path, port: int, folder: Path) -> tuple[int | None, str]:
+    """Exit code (None: still running after a while) and output of a copy that differs in the port only."""
+    copy = folder / source.name
+    copy.write_text(source.read_text(encoding="utf-8").replace("11111", str(port)), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        python, str(copy), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=folder, env=UNBUFFERED
+    )
+    end = asyncio.get_running_loop().call_later(ENDLESS if source.stem == "quote_push" else 50, process.kill)
+    output, _ = await process.communicate()
+    end.cancel()
+    return None if process.returncode == -signal.SIGKILL else process.returncode, output.decode(errors="replace")
+
+
+async def test_the_sdk_s_own_examples_run_to_their_end(official: str, tmp_path: Path) -> None:
+    spec = importlib.util.find_spec("futu")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    examples = sorted((Path(spec.submodule_search_locations[0]) / "examples").glob("[a-z]*.py"))
+    if importlib.util.find_spec("talib") is None:
+        examples = [path for path in examples if path.stem != "macd_strategy"]
+        warnings.warn("NOT TESTED: macd_strategy, TA-Lib is not installed", stacklevel=1)
+    async with Sandbox(SandboxSettings(port=0)) as sandbox:
+        results = await asyncio.gather(*(example(official, path, sandbox.port, tmp_path) for path in examples))
+    ended = dict(zip((path.stem for path in examples), results, strict=True))
+    assert len(ended) >= 5
+    for name, (code, output) in ended.items():
+        assert code == (None if name == "quote_push" else 0), f"{name}: {output[-2000:]}"
+        assert "Traceback" not in output, f"{name}: {output[-2000:]}"
+        assert "(-1," not in output, f"{name}: {output[-2000:]}"
+    assert "* subscribe : (0, None)" in ended["quote_push"][1]
+    assert "HK.00883" in ended["simple_filter_demo"][1]
+    assert "smart_sell 下单成功" in ended["stocksell_demo"][1]
+    for kind in ("StockQuoteTest", "RTDataTest", "TickerTest", "OrderBookTest", "BrokerTest"):
+        assert kind in ended["quote_and_trade_demo"][1]

@@ -138,6 +138,18 @@ async def test_the_first_push_comes_sometimes_before_and_sometimes_after_the_rep
     assert 0 < early < 20
 
 
+@pytest.mark.parametrize("settings", [replace(STILL, order_latency=30.0, limits=False)])
+async def test_the_first_push_of_an_order_waits_for_nothing_on_other_connections(
+    sandbox: Sandbox, client: RawClient
+) -> None:
+    async with RawClient(sandbox.port) as other:
+        await other.connect()
+        await listen(other, PAPER_HK)
+        for _ in range(5):
+            placed = await client.order()
+            assert (await other.order_push(SUBMITTING)).orderIDEx == placed.s2c.orderIDEx
+
+
 async def test_only_connections_that_asked_for_an_account_hear_of_it(sandbox: Sandbox, client: RawClient) -> None:
     async with RawClient(sandbox.port) as subscribed, RawClient(sandbox.port) as other:
         for one in (subscribed, other):

@@ -235,3 +235,40 @@ async def test_the_same_seed_walks_the_same_way(sandbox: Sandbox) -> None:
         prices.append(moved)
     assert prices[0] == prices[1]
     assert Sandbox(replace(STILL, seed=2)).move() != prices[0][0]
+
+
+@pytest.mark.parametrize("settings", [replace(STILL, limits=False)])
+@pytest.mark.parametrize("kl_type", range(1, 16))
+async def test_bars_of_every_type_come_in_the_number_asked_for(client: RawClient, kl_type: int) -> None:
+    sub_type = {
+        2: 6,
+        6: 7,
+        7: 8,
+        8: 9,
+        9: 10,
+        1: 11,
+        3: 12,
+        4: 13,
+        11: 15,
+        5: 16,
+        10: 17,
+        12: 18,
+        13: 19,
+        14: 20,
+        15: 21,
+    }[kl_type]
+    await subscribe(client, "00700", sub_type)
+    wanted = 20 if kl_type in (5, 11) else 300
+    bars = (await client.ask(3006, security=security("00700"), rehabType=1, klType=kl_type, reqNum=wanted)).s2c.klList
+    assert len(bars) == wanted
+    assert [bar.time for bar in bars] == sorted({bar.time for bar in bars})
+    most = await client.ask(3006, security=security("00700"), rehabType=1, klType=kl_type, reqNum=1000)
+    assert most.retType == 0
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-13-01", "yesterday", ""])
+async def test_a_date_that_is_none_is_an_error_and_not_the_end(client: RawClient, day: str) -> None:
+    answer = await client.ask(3219, market=1, beginTime=day, endTime="2026-11-15")
+    assert answer.retType == -1
+    wanted = {"rehabType": 1, "klType": 2, "security": security("00700")}
+    assert (await client.ask(3103, **wanted, beginTime=day, endTime="2026-11-15")).retType == -1
