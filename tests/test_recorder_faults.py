@@ -146,13 +146,13 @@ def store_head(folder: Path) -> tuple[int, str, bool]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB of its own."""
+    """A small file system of its own, with room for a whole write-ahead log."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if not hasattr(os, "getuid") or os.getuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small file system")
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True, check=False
     ).returncode:
         pytest.skip("this machine does not allow mounting")
     try:

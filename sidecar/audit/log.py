@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,8 @@ import orjson
 import structlog
 
 from sidecar.audit.chain import GENESIS, Head, link
-from sidecar.audit.files import contains, read_links, read_tail, rotated_files, rotated_name
+from sidecar.audit.continuity import discrepancy, end_of_rotated, ends_an_audit
+from sidecar.audit.files import contains, read_tail, rotated_files, rotated_name
 from sidecar.audit.record import NO_KEY, AuditRecord, Outcome
 from sidecar.errors import ConfigError, RecordError
 
@@ -91,24 +91,24 @@ class AuditLog:
         except OSError as error:
             raise ConfigError(f"folder `{self.path.parent}` of the audit cannot be made: {error.strerror}") from error
         try:
-            self._fd = self._open_file()
-            tail = read_tail(self.path)
-            if tail.size and not tail.links and tail.size > len(self._torn_start()):
+            if self.path.exists() and not ends_an_audit(self.path):
                 raise ConfigError(
                     f"`{self.path}` has no sound audit record at its end; if it is the audit, "
                     "run `opend-sidecar audit verify` on it, then move it aside"
                 )
+            self._fd = self._open_file()
+            tail = read_tail(self.path)
             if tail.size > tail.sound_size:
                 found.append(self._move_torn_aside(tail.sound_size, tail.size))
             self._size = self._synced_size = tail.sound_size
-            head = tail.links[0].head if tail.links else self._rotated_head()
+            head = tail.links[0].head if tail.links else end_of_rotated(self.path)
             if tail.last_line:
                 self._day = _day_of(orjson.loads(tail.last_line)["timestamp"])
+            damage = discrepancy(self.path, head, known, closed)
         except OSError as error:
             raise ConfigError(f"audit file `{self.path}` cannot be written: {error.strerror or error}") from error
-        damage = self._compare(head, known, closed)
         if damage is not None:
-            found.append(damage)
+            found.append(self.about(damage.reason, "failure", damage.text))
             if known is not None:
                 # The break stays visible: the next line hangs on what the ledger knows, not on what the file now says.
                 head = Head(max(head.seq, known.seq), known.hash)
@@ -226,14 +226,6 @@ class AuditLog:
                 os.close(folder)
         return fd
 
-    def _torn_start(self) -> bytes:
-        """The whole file, if it is nothing but the beginning of a first line; else nothing."""
-        data = self.path.read_bytes() if self.path.stat().st_size < 65_536 else b""
-        start = b'{"timestamp":'
-        if b"\n" in data or not (data.startswith(start) or start.startswith(data) or not data.strip(b"\0")):
-            return b""
-        return data
-
     def _move_torn_aside(self, sound_size: int, size: int) -> AuditRecord:
         aside = self.path.with_name(
             f"{self.path.name}.torn-{datetime.fromtimestamp(self._clock(), UTC):%Y%m%dT%H%M%S%f}Z"
@@ -251,52 +243,6 @@ class AuditLog:
         _to_disk(self._fd)
         message = f"the last {size - sound_size} bytes were not a whole record and were moved to `{aside.name}`"
         return self.about("audit_torn", "failure", message)
-
-    def _rotated_head(self) -> Head:
-        for path in reversed(rotated_files(self.path)):
-            links = read_links(path) if path.suffix == ".gz" else reversed(read_tail(path).links)
-            last = deque(links, maxlen=1)
-            if last:
-                return last[0].head
-        return GENESIS
-
-    def _compare(self, head: Head, known: Head | None, closed: bool) -> AuditRecord | None:
-        if known is None:
-            if head == GENESIS:
-                return None
-            text = f"the ledger does not know this audit, which ends at seq {head.seq}: earlier use is not counted"
-            return self.about("ledger_missing", "failure", text)
-        if head == GENESIS and known != GENESIS:
-            text = f"there is no record, the ledger knows of seq {known.seq}: the audit was removed, or its path is new"
-            return self.about("audit_missing", "failure", text)
-        if head.seq < known.seq:
-            text = f"the audit ends at seq {head.seq}, the ledger knows of seq {known.seq}: records were removed"
-            return self.about("audit_truncated", "failure", text)
-        if head.seq > known.seq and closed:
-            text = f"the audit ends at seq {head.seq}, but was closed at seq {known.seq}: records were added"
-            return self.about("audit_changed", "failure", text)
-        if head != known and self._hash_at(known.seq) != known.hash:
-            text = f"seq {known.seq} of the audit is not the record the ledger knows: records were changed"
-            return self.about("audit_changed", "failure", text)
-        return None
-
-    def _hash_at(self, seq: int) -> str | None:
-        """The hash of that record, from itself or from the one after it; None if neither is there."""
-        if seq == 0:
-            return GENESIS.hash
-        for path in [self.path, *reversed(rotated_files(self.path))]:
-            links = read_tail(path).links if path.suffix != ".gz" else ()
-            for found in links:
-                if found.seq == seq:
-                    return found.hash
-            for found in read_links(path):
-                if found.seq == seq:
-                    return found.hash
-                if found.seq == seq + 1:
-                    return found.prev
-                if found.seq > seq:
-                    break
-        return None
 
     def _restore(self) -> None:
         """Take back what a failed write or sync may have left; raises OSError as long as that fails."""

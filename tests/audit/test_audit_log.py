@@ -105,9 +105,11 @@ def test_a_first_line_that_was_torn_is_moved_aside(path: Path) -> None:
 def test_some_other_file_is_refused_and_left_alone(path: Path) -> None:
     for content in (b"my diary\n", b"my diary", b'{"timestamp": 1}\n'):
         path.write_bytes(content)
+        path.chmod(0o644)
         with pytest.raises(ConfigError, match="move it aside"):
             open_log(path)
         assert path.read_bytes() == content
+        assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_records_removed_at_the_end_are_recorded_and_the_gap_stays(path: Path) -> None:
