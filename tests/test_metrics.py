@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+
 from sidecar.metrics import IFACES, STAGE_BUCKETS, Headroom, Metrics
 from sidecar.policy.decision import Code
 from sidecar.wire.catalog import Permission

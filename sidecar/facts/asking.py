@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
+
 from sidecar.wire.messages import message_class
 
 GET_ACC_LIST = 2001

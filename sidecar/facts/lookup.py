@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
+
 from sidecar.errors import UpstreamError
 from sidecar.facts.asking import Rejected
 from sidecar.tasks import Tasks

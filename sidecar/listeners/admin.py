@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 import structlog
 from aiohttp import web
+
 from sidecar.errors import ConfigError
 from sidecar.metrics import Metrics
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from facts_house import FakeClock, FakeHouse
+
 from sidecar.errors import UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.intents.model import TrdEnv

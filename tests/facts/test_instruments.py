@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from facts_house import FakeClock, FakeHouse, own_tasks, security
+
 from sidecar.errors import UpstreamError
 from sidecar.facts.instruments import MAX_CODES, Instruments
 from sidecar.policy.usage import Instrument, InstrumentKind

@@ -9,6 +9,7 @@ import pytest
 from facts_house import own_tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sidecar.errors import UpstreamError
 from sidecar.facts.asking import Rejected
 from sidecar.facts.lookup import BatchedLookup, Pace, RequestBudget

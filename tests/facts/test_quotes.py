@@ -11,6 +11,7 @@ import pytest
 from facts_house import FakeClock, FakeHouse, own_tasks, security
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sidecar.facts.quotes import MAX_CODES, Quotes, price_of
 from sidecar.wire.messages import message_class
 

@@ -11,6 +11,7 @@ import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
+
 from sidecar.errors import ConfigError
 from sidecar.listeners.admin import AdminListener, Problem
 from sidecar.metrics import Metrics

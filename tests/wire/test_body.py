@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sidecar.errors import BodyError
 from sidecar.wire import body
 from sidecar.wire.catalog import CATALOG

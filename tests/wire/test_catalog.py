@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sidecar.wire import catalog
 from sidecar.wire.catalog import CATALOG, PUSH_IDS, Direction, Permission, Row, by_name
 from sidecar.wire.messages import message_class, module, pb_folder

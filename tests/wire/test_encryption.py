@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sidecar.errors import ConfigError, WireError
 from sidecar.wire.encryption import (
     RSA_MAX_BLOCKS,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from sidecar.errors import ConfigError
 from sidecar.wire import messages
 

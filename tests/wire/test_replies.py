@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sidecar.wire import body, replies
 from sidecar.wire.catalog import CATALOG
 from sidecar.wire.frame import JSON, PROTOBUF
