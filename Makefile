@@ -29,7 +29,7 @@ real-parts: $(VENV)/.dev .venv-json/.made
 
 $(VENV)/.runtime: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "opend-sidecar needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; say e.g. make PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV), once; this takes about a minute"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
@@ -40,7 +40,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.runtime
 
 # The official SDK's JSON mode needs protobuf before version 6.
 .venv-json/.made:
-	@test -x .venv-json/bin/python || $(PYTHON) -m venv .venv-json
+	@test -x .venv-json/bin/pip || $(PYTHON) -m venv .venv-json
 	@.venv-json/bin/pip install --quiet --disable-pip-version-check futu-api 'protobuf<6'
 	@touch $@
 
