@@ -66,6 +66,8 @@ class Floor(Protocol):
 
     def answer(self, session: Session, proto_id: int, request: Message) -> Answer: ...
 
+    def reply_delay(self, proto_id: int) -> float: ...
+
     def flush_pushes(self) -> None: ...
 
 
@@ -171,10 +173,9 @@ class Connection(asyncio.Protocol):
         return request, None
 
     def _reply(self, head: Head, answer: Answer) -> None:
-        settings = self._floor.settings
         after, self.session.after_reply = self.session.after_reply, []
         content = _content(answer, head.fmt, self._floor.request_name(head.proto_id))
-        delay = settings.delays.get(head.proto_id, 0.0)
+        delay = self._floor.reply_delay(head.proto_id)
         if delay > 0:
             asyncio.get_running_loop().call_later(delay, self._late, head, content, after)
         else:

@@ -103,7 +103,7 @@ class Exchange:
         if self._random.random() < NEW_CHANCE:
             self._publish_order(order)
         else:
-            after_reply.append(lambda: self._publish_order(order))
+            after_reply.append(self._unless_overtaken(order))
         self._later(self._latency, lambda: self._confirm(order))
         return order
 
@@ -121,28 +121,38 @@ class Exchange:
             order.trail_type = c2s.trailType
         order.account.reserve(order)
         order.updated = time.time()
-        after_reply.append(lambda: self._publish_order(order))
+        after_reply.append(self._unless_overtaken(order))
         self._later(self._latency, lambda: self._match(order))
 
     def cancel(self, order: Order, after_reply: list[Callable[[], None]]) -> None:
         order.status = Status.CANCELLING_PART if order.filled else Status.CANCELLING_ALL
         order.updated = time.time()
-        after_reply.append(lambda: self._publish_order(order))
+        after_reply.append(self._unless_overtaken(order))
         self._later(self._latency, lambda: self._cancelled(order))
 
     def disable(self, order: Order, after_reply: list[Callable[[], None]]) -> None:
         self._settle(order, Status.DISABLED)
-        after_reply.append(lambda: self._publish_order(order))
+        after_reply.append(self._unless_overtaken(order))
 
     def enable(self, order: Order, after_reply: list[Callable[[], None]]) -> None:
         order.status, order.updated = Status.SUBMITTING, time.time()
         order.account.reserve(order)
-        after_reply.append(lambda: self._publish_order(order))
+        after_reply.append(self._unless_overtaken(order))
         self._later(self._latency, lambda: self._confirm(order))
 
     def delete(self, order: Order, after_reply: list[Callable[[], None]]) -> None:
         self._settle(order, Status.DELETED)
-        after_reply.append(lambda: self._publish_order(order))
+        after_reply.append(self._unless_overtaken(order))
+
+    def _unless_overtaken(self, order: Order) -> Callable[[], None]:
+        """Publishes the order as it is now, if nothing newer has been published by then."""
+        state = order.updated
+
+        def publish() -> None:
+            if order.updated == state:
+                self._publish_order(order)
+
+        return publish
 
     # --- at the exchange ---
 

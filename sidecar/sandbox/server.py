@@ -19,7 +19,7 @@ from sidecar.sandbox.derivatives import DerivativesDesk
 from sidecar.sandbox.history import History
 from sidecar.sandbox.history_requests import HistoryDesk
 from sidecar.sandbox.holdings import HoldingsDesk
-from sidecar.sandbox.limits import FrequencyLimits
+from sidecar.sandbox.limits import FREQUENCIES, FrequencyLimits
 from sidecar.sandbox.listing import build as build_listing
 from sidecar.sandbox.market import Market, Quote
 from sidecar.sandbox.order_queries import OrderQueryDesk
@@ -171,6 +171,17 @@ class Sandbox:
             if refusal is not None:
                 return refusal
         return handler(session, request.c2s)
+
+    def reply_delay(self, proto_id: int) -> float:
+        """Seconds to hold a reply back: what the settings say, and for orders at least the gap OpenD wants between two.
+
+        The real one asks the broker first, which takes longer than the gap: a client that waits for its replies never
+        meets that limit, and must not meet it here.
+        """
+        delay = self.settings.delays.get(proto_id, 0.0)
+        if self._limits is not None and proto_id in FREQUENCIES and FREQUENCIES[proto_id].gap:
+            return max(delay, FREQUENCIES[proto_id].gap + 0.002)
+        return delay
 
     # --- moving and pushing ---
 

@@ -20,7 +20,10 @@ class SandboxSettings:
     relaxed_paper: bool = False
     """Lifts the documented restrictions of paper accounts (see `rules`)."""
     limits: bool = True
-    """Whether request frequencies, quotas and the minute before unsubscribing are enforced."""
+    """Whether request frequencies, quotas and the minute before unsubscribing are enforced.
+
+    Where they are, replies to 2202 and 2205 take 22 and 42 ms (see `Sandbox.reply_delay`), else they come at once.
+    """
     trade_password: str = "123456"  # noqa: S105 - a sandbox's password protects nothing
     unlocked: bool = False
     """Whether real accounts can trade without a 2005 first."""
@@ -31,7 +34,7 @@ class SandboxSettings:
     history_quota: int = 300
     tick_interval: float = 0.25
     """Seconds between two moves of the market; 0 keeps every price where it is."""
-    order_latency: float = 0.02
+    order_latency: float = 0.05
     """Seconds from OpenD taking an order, a change or a cancel to the exchange confirming it."""
     delays: Mapping[int, float] = field(default_factory=dict)
     """Seconds by which replies to a proto id are held back."""

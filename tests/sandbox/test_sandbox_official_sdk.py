@@ -20,7 +20,7 @@ from sidecar.sandbox import Sandbox, SandboxSettings
 from sidecar.wire.encryption import RsaKey
 
 SCRIPT = Path(__file__).with_name("official_sdk_session.py")
-MOVING = replace(STILL, tick_interval=0.05, order_latency=0.02)
+MOVING = replace(STILL, tick_interval=0.05, order_latency=0.05)
 
 
 async def run(python: str, *arguments: str) -> str:

@@ -381,9 +381,25 @@ async def test_the_sixteenth_order_of_an_account_in_half_a_minute_is_too_many(cl
 
 
 async def test_two_orders_within_twenty_milliseconds_are_too_close(client: RawClient) -> None:
-    first, second = await client.order(), await client.order()
+    sent = []
+    for number in (1, 2):
+        packet, head = {"connID": client.conn_id, "serialNo": number}, {"trdEnv": 0, "accID": PAPER_HK, "trdMarket": 1}
+        terms = {"trdSide": 1, "orderType": 1, "code": "00700", "qty": 100.0, "price": 400.0}
+        sent.append(client.send(2202, client.request(2202, packetID=packet, header=head, **terms)))
+    first, second = [await client.reply(2202, serial) for serial in sent]
     assert (first.retType, second.retType) == (0, -1)
     assert "0.02 seconds" in second.retMsg
+
+
+async def test_a_client_that_waits_for_its_replies_never_comes_too_close(client: RawClient) -> None:
+    text_ids = []
+    for _ in range(10):
+        placed = await client.order(price=10.0)
+        assert placed.retType == 0, placed.retMsg
+        text_ids.append(placed.s2c.orderIDEx)
+    for text_id in text_ids:
+        cancelled = await client.modify(text_id, CANCEL)
+        assert cancelled.retType == 0, cancelled.retMsg
 
 
 async def test_reads_count_only_when_they_refresh_the_cache(client: RawClient) -> None:
