@@ -26,7 +26,7 @@ from sidecar.upstream.session import InitChoices, Session
 from sidecar.wire import body, catalog, frame, replies
 from sidecar.wire.catalog import CATALOG, Row
 from sidecar.wire.encryption import Cipher
-from sidecar.wire.frame import HEADER_SIZE, JSON, PROTOBUF, Head
+from sidecar.wire.frame import HEADER_SIZE, JSON, PROTOBUF, Head, Run
 from sidecar.wire.messages import message_class
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class ClientPort(Protocol):
     cipher: Cipher | None
     push_fmt: int
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send whole frames; a client that reads too slowly is cut by the listener."""
 
     def pause_reading(self) -> None: ...
@@ -320,43 +320,48 @@ class Relay:
 
     # -- SessionOwner: from OpenD ---------------------------------------------------------------------------------
 
-    def upstream_received(self, chunk: bytes, heads: list[Head]) -> None:
+    def unread_pushes(self) -> frozenset[int]:
+        session = self._session
+        if session is None or session.cipher is not None or self._client.cipher is not None or self._gone:
+            return _NOTHING
+        # INVARIANT: the key is looked up for every chunk, and nothing can change between the frames of one
+        grant = self._gate.grants.of(self.caller)
+        return grant.pushes if self._client.push_fmt == PROTOBUF and isinstance(grant, Grant) else _NOTHING
+
+    def upstream_received(self, chunk: bytes, heads: list[Head | Run]) -> None:
         session = self._session
         if session is None:
             return
         fast = self._client.cipher is None and session.cipher is None and not self._gone
-        grant = self._gate.grants.of(self.caller)
-        pushes = grant.pushes if fast and self._client.push_fmt == PROTOBUF and isinstance(grant, Grant) else _NOTHING
         pending, run, run_stop, pushed = self._pending, -1, 0, 0
+        view = memoryview(chunk)
         for head in heads:
+            if isinstance(head, Run):
+                pushed += head.frames
+                if run < 0:
+                    run = head.start
+                run_stop = head.stop
+                continue
             proto_id, serial, start, stop = head.proto_id, head.serial, head.start, head.stop
-            if proto_id in pushes:
-                passed = True
-                pushed += 1
-            elif proto_id in catalog.PUSH_IDS:
-                passed = False
-            else:
-                passed = fast and pending.get(serial) == proto_id
-                if passed:
-                    del pending[serial]
-            if passed:
+            if fast and pending.get(serial) == proto_id and proto_id not in catalog.PUSH_IDS:
+                del pending[serial]
                 if run < 0:
                     run = start
                 run_stop = stop
                 continue
             if run >= 0:
-                self._client.write(chunk[run:run_stop])
+                self._client.write(view[run:run_stop])
                 run = -1
             try:
                 if proto_id in catalog.PUSH_IDS:
-                    self._pushed(proto_id, session.plain_body(chunk, head), grant)
+                    self._pushed(proto_id, session.plain_body(chunk, head))
                 else:
                     self._replied(session.plain_body(chunk, head), head)
             except (WireError, BodyError, DecodeError) as error:
                 session.fail(f"OpenD's answer to request {proto_id} could not be read: {error}")
                 return
         if run >= 0:
-            self._client.write(chunk if run == 0 and run_stop == len(chunk) else chunk[run:run_stop])
+            self._client.write(chunk if run == 0 and run_stop == len(chunk) else view[run:run_stop])
         if pushed:
             self._gate.metrics.pushes(self.caller.iface).inc(pushed)
         if self._paused:
@@ -392,7 +397,7 @@ class Relay:
         if self._gone and not self._owes_orders():
             self._close_session()
 
-    def _pushed(self, proto_id: int, plaintext: bytes, grant: Grant | Refusal) -> None:
+    def _pushed(self, proto_id: int, plaintext: bytes) -> None:
         row = CATALOG[proto_id]
         if row.judged:
             sight = self._returns.judge_push(self.caller, proto_id, plaintext)
@@ -401,6 +406,7 @@ class Relay:
                 return
             shown = sight is Sight.SHOW
         else:
+            grant = self._gate.grants.of(self.caller)
             shown = isinstance(grant, Grant) and proto_id in grant.pushes
         if shown:
             self._push(row, plaintext)

@@ -260,7 +260,7 @@ class TcpClient(asyncio.Protocol):
 
     # -- ClientPort -----------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         transport = self._transport
         if transport is None or self._ended:
             return

@@ -13,7 +13,7 @@ from sidecar.errors import UpstreamError, WireError
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.session import InitChoices, Session
 from sidecar.wire.catalog import CATALOG, Direction
-from sidecar.wire.frame import Head
+from sidecar.wire.frame import Head, Run
 from sidecar.wire.messages import message_class
 
 log = structlog.get_logger()
@@ -98,11 +98,16 @@ class House:
 
     # -- SessionOwner ---------------------------------------------------------------------------------------------
 
-    def upstream_received(self, chunk: bytes, heads: list[Head]) -> None:
+    def unread_pushes(self) -> frozenset[int]:
+        return frozenset()  # it subscribes to no quotes
+
+    def upstream_received(self, chunk: bytes, heads: list[Head | Run]) -> None:
         session = self._session
         if session is None:
             return
         for head in heads:
+            if isinstance(head, Run):
+                continue
             row = CATALOG.get(head.proto_id)
             try:
                 if row is not None and row.direction is Direction.PUSH:

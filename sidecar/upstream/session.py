@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.errors import UpstreamError, WireError
 from sidecar.wire import catalog, frame
 from sidecar.wire.encryption import Algorithm, Cipher, RsaKey, session_cipher
-from sidecar.wire.frame import HEADER_SIZE, Head
+from sidecar.wire.frame import HEADER_SIZE, Head, Run
 from sidecar.wire.messages import message_class
 
 NEUTRAL_CLIENT_ID = "opend-sidecar"
@@ -29,10 +29,16 @@ class InitChoices:
     ai_type: int = 0
 
 
+_NO_PUSHES: frozenset[int] = frozenset()
+
+
 class SessionOwner(Protocol):
     """Who hears what a session receives. All calls come from the event loop; none may raise."""
 
-    def upstream_received(self, chunk: bytes, heads: list[Head]) -> None:
+    def unread_pushes(self) -> frozenset[int]:
+        """The pushes that may come as runs, as things are now: those whose contents it will not look at."""
+
+    def upstream_received(self, chunk: bytes, heads: list[Head | Run]) -> None:
         """Whole frames arrived; bodies are as on the wire (`Session.plain_body`)."""
 
     def upstream_lost(self, reason: str) -> None:
@@ -154,10 +160,12 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.heard = True
         try:
-            chunk, heads = self._reader.receive(data)
-            if self.init_reply is None and heads:
-                first, heads = heads[0], heads[1:]
-                self._read_init_reply(chunk, first)
+            if self.init_reply is None:
+                chunk, heads = self._reader.receive_runs(data, _NO_PUSHES)
+                if heads:
+                    self._read_init_reply(chunk, heads.pop(0))
+            else:
+                chunk, heads = self._reader.receive_runs(data, self._owner.unread_pushes())
         except (WireError, DecodeError, UpstreamError) as error:
             self._lost(f"OpenD's answer could not be read: {error}")
             return
@@ -166,9 +174,9 @@ class Session(asyncio.Protocol):
         if self._reader.error is not None:
             self._lost(f"OpenD's answer could not be read: {self._reader.error}")
 
-    def _read_init_reply(self, chunk: bytes, head: Head) -> None:
-        if head.proto_id != catalog.INIT_CONNECT:
-            raise WireError(f"OpenD answered InitConnect with a frame of id {head.proto_id}")
+    def _read_init_reply(self, chunk: bytes, head: Head | Run) -> None:
+        if isinstance(head, Run) or head.proto_id != catalog.INIT_CONNECT:
+            raise WireError("OpenD answered InitConnect with something else")
         body = chunk[head.start + HEADER_SIZE : head.stop]
         if self._rsa is not None and not frame.digest_matches(chunk, head):
             body = self._rsa.decrypt(body)

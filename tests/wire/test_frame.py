@@ -178,3 +178,19 @@ def test_another_serial_changes_nothing_else(first: int, second: int) -> None:
     assert frame.with_serial(frame.build(1002, first, b"body", fmt=1), second) == frame.build(
         1002, second, b"body", fmt=1
     )
+
+
+@given(frames(), st.sets(st.integers(0, 5000)), st.lists(st.integers(0, 400)))
+def test_frames_passed_in_runs_are_the_same_frames(
+    sent: list[tuple[int, int, int, bytes]], chosen: set[int], cuts: list[int]
+) -> None:
+    runs = frozenset(proto for proto, *_ in sent if proto % 2) | chosen
+    stream = b"".join(frame.build(proto, serial, body, fmt=fmt) for proto, fmt, serial, body in sent)
+    reader, passed, seen = FrameReader(CAP), b"", []
+    for piece in pieces(stream, cuts):
+        chunk, items = reader.receive_runs(piece, runs)
+        for item in items:
+            passed += chunk[item.start : item.stop]
+            seen += [True] * item.frames if isinstance(item, frame.Run) else [False]
+    assert passed == stream
+    assert seen == [proto in runs for proto, *_ in sent]
