@@ -152,7 +152,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if not hasattr(os, "getuid") or os.getuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small file system")
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True, check=False
     ).returncode:
         pytest.skip("this machine does not allow mounting")
     try:
@@ -174,7 +174,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def order(ledger: Ledger, number: int) -> AuditRecord:
+def order(ledger: Ledger, number: int, remark: str = "") -> AuditRecord:
     from decimal import Decimal
 
     from sidecar.intents.model import OrderType, Side, TrdEnv
@@ -184,7 +184,7 @@ def order(ledger: Ledger, number: int) -> AuditRecord:
     ledger.reserve(
         Reservation(
             decision_id, "bot", time.time(), "place", 1, TrdEnv.REAL, "HK", "HK.00700", Side.BUY, OrderType.NORMAL,
-            Decimal(1), Decimal(1), Decimal(1), "HKD", f"#{decision_id}",
+            Decimal(1), Decimal(1), Decimal(1), "HKD", remark or f"#{decision_id}",
         )
     )  # fmt: skip
     return AuditRecord(
@@ -212,7 +212,8 @@ async def test_a_full_disk_stops_orders_and_room_brings_them_back(tmp_path: Path
     ballast = fill(small_disk)
     refused = 0
     for number in range(1_000, 1_200):
-        record = order(ledger, number)
+        # Rows far larger than real ones, because the ledger takes the room for many real ones when it is made.
+        record = order(ledger, number, "x" * 200_000 if what == "ledger" else "")
         try:
             await recorder.commit(record)
             ledger.forwarded(str(record.decision_id))

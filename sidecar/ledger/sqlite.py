@@ -247,7 +247,8 @@ def _stretch_log(connection: sqlite3.Connection) -> None:
     file is a change to the file system too.
     """
     connection.execute("BEGIN")
-    connection.execute("CREATE TABLE stretch (filler BLOB)")
+    # A process that was killed right here last time has left the table behind.
+    connection.execute("CREATE TABLE IF NOT EXISTS stretch (filler BLOB)")
     connection.execute("INSERT INTO stretch VALUES (zeroblob(4000000))")
     connection.execute("COMMIT")
     connection.execute("DROP TABLE stretch")

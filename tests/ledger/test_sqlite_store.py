@@ -155,6 +155,15 @@ def test_a_ledger_with_an_overwritten_page_refuses_to_open(tmp_path: Path) -> No
         SqliteStore.open(tmp_path)
 
 
+def test_being_killed_while_it_opens_does_no_harm(tmp_path: Path) -> None:
+    SqliteStore.open(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.execute("CREATE TABLE stretch (filler BLOB)")
+    connection.close()
+    SqliteStore.open(tmp_path).close()
+    SqliteStore.open(tmp_path).close()
+
+
 def test_a_ledger_of_a_newer_version_refuses_to_open(tmp_path: Path) -> None:
     SqliteStore.open(tmp_path).close()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
