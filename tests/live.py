@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import json
 import os
@@ -24,6 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from official_sdk import SdkProcess
 from prometheus_client.parser import text_string_to_metric_families
 
+from sidecar.app import App
+from sidecar.config import load_settings
 from sidecar.keys.secret import hash_of, new_plaintext
 from sidecar.sandbox import Sandbox, SandboxSettings
 
@@ -144,14 +147,17 @@ class KeysFile:
         beside.replace(self.path)
 
 
-class LiveSidecar:
-    """`opend-sidecar run` as a process. It takes free ports at its first start and keeps them over a restart."""
+class _Running:
+    """A sidecar in a folder of its own, and what it says."""
 
-    def __init__(self, folder: Path, opend_port: int, keys: KeysFile, **settings: Any) -> None:
+    def __init__(self, folder: Path, opend_port: int, keys: KeysFile, /, **settings: Any) -> None:
         self.folder = folder
         self.keys = keys
         self.audit_file = folder / "audit.jsonl"
         self.log_file = folder / "sidecar.log"
+        self.config_file = folder / "sidecar.yaml"
+        self.ports: list[int] = []
+        self.admin_port = 0
         tree: dict[str, Any] = {
             "upstream": {"host": "127.0.0.1", "port": opend_port},
             "keys": {"file": str(keys.path)},
@@ -163,20 +169,86 @@ class LiveSidecar:
         for section, values in settings.items():
             tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
         self.settings = tree
-        self._process: subprocess.Popen[bytes] | None = None
-        self.ports: list[int] = []
-        self.admin_port = 0
+
+    def write_settings(self) -> None:
+        self.config_file.write_text(json.dumps(self.settings))
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
+
+    # -- what it says ---------------------------------------------------------------------------------------------
+
+    def log_text(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def log(self, after: int = 0) -> list[dict[str, Any]]:
+        """The operator's log, as dicts, from byte `after` on."""
+        if not self.log_file.exists():
+            return []
+        lines = self.log_file.read_bytes()[after:].split(b"\n")
+        found = []
+        for line in lines:
+            if line.startswith(b"{") and line.endswith(b"}"):
+                found.append(json.loads(line))
+        return found
+
+    def audit(self, **wanted: Any) -> list[dict[str, Any]]:
+        """The lines of the audit whose fields are as `wanted`, oldest first."""
+        if not self.audit_file.exists():
+            return []
+        text = self.audit_file.read_bytes()
+        lines = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+        return [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
+
+    def revision(self) -> str:
+        """The revision of keys.json in force."""
+        found: str = json.loads(self.get("/api/revision")[1])["revision"]
+        return found
+
+    def wait_keys(self, timeout: float = 5.0) -> float:
+        """Wait until keys.json as it is now is in force; the seconds that took."""
+        wanted = hashlib.sha256(self.keys.path.read_bytes()).hexdigest()
+        started = time.monotonic()
+        eventually(lambda: self.revision() == wanted, timeout, "the changed keys to be in force")
+        return time.monotonic() - started
+
+    def wait_audit(self, timeout: float = 3.0, **wanted: Any) -> dict[str, Any]:
+        """The first line of the audit that is as `wanted`, waiting for it."""
+        return eventually(lambda: self.audit(**wanted), timeout, f"an audit line with {wanted}")[0]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """A page of the admin listener: status and text."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels; 0 where there are none."""
+        total = 0.0
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and all(sample.labels.get(label) == value for label, value in labels.items()):
+                    total += sample.value
+        return total
+
+
+class LiveSidecar(_Running):
+    """`opend-sidecar run` as a process. It takes free ports at its first start and keeps them over a restart."""
+
+    _process: subprocess.Popen[bytes] | None = None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self, *, ready: bool = True) -> LiveSidecar:
         """Run it, and wait until its doors are open; with `ready`, until it has found the sandbox too."""
-        config = self.folder / "sidecar.yaml"
-        config.write_text(json.dumps(self.settings))
+        self.write_settings()
         before = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sidecar.cli.main", "run", "--config", str(config)],
+                [sys.executable, "-m", "sidecar.cli.main", "run", "--config", str(self.config_file)],
                 cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "HOME": str(self.folder), "PYTHONPATH": str(PROJECT)},
             )  # fmt: skip
@@ -194,10 +266,6 @@ class LiveSidecar:
         if ready:
             eventually(lambda: self.get("/readyz")[0] == 200, 10, "the sidecar to be ready")
         return self
-
-    @property
-    def port(self) -> int:
-        return self.ports[0]
 
     @property
     def pid(self) -> int:
@@ -229,50 +297,43 @@ class LiveSidecar:
             self._process.wait()
             raise AssertionError("the sidecar did not end within 30 s after SIGTERM") from None
 
-    # -- what it says ---------------------------------------------------------------------------------------------
 
-    def log_text(self) -> str:
-        return self.log_file.read_text(errors="replace")
+class LiveApp(_Running):
+    """A sidecar in a thread of the tests, so that a test can reach its parts (`app`) and make them slow or broken."""
 
-    def log(self, after: int = 0) -> list[dict[str, Any]]:
-        """The operator's log, as dicts, from byte `after` on."""
-        if not self.log_file.exists():
-            return []
-        lines = self.log_file.read_bytes()[after:].split(b"\n")
-        found = []
-        for line in lines:
-            if line.startswith(b"{") and line.endswith(b"}"):
-                found.append(json.loads(line))
-        return found
+    app: App
 
-    def audit(self, **wanted: Any) -> list[dict[str, Any]]:
-        """The lines of the audit whose fields are as `wanted`, oldest first."""
-        if not self.audit_file.exists():
-            return []
-        text = self.audit_file.read_bytes()
-        lines = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
-        return [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
+    def start(self) -> LiveApp:
+        self.write_settings()
+        self._made = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        assert self._made.wait(10)
+        eventually(self.app.started.is_set, 20, "the sidecar's doors")
+        self.ports = self.app.tcp_ports
+        self.admin_port = self.app.admin_port or 0
+        eventually(lambda: self.app.house.up, 10, "the house connection")
+        return self
 
-    def wait_audit(self, timeout: float = 3.0, **wanted: Any) -> dict[str, Any]:
-        """The first line of the audit that is as `wanted`, waiting for it."""
-        return eventually(lambda: self.audit(**wanted), timeout, f"an audit line with {wanted}")[0]
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.app = App(load_settings(self.config_file, {}))
+        self._made.set()
+        await self.app.run()
 
-    def get(self, path: str) -> tuple[int, str]:
-        """A page of the admin listener: status and text."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=5) as reply:
-                return reply.status, reply.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+    def do(self, action: Callable[..., T], *args: Any) -> T:
+        """Call something of the app in its own thread."""
 
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that have these labels; 0 where there are none."""
-        total = 0.0
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
-            for sample in family.samples:
-                if sample.name == name and all(sample.labels.get(label) == value for label, value in labels.items()):
-                    total += sample.value
-        return total
+        async def run() -> T:
+            return action(*args)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(20)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self.app.stop)
+            self._thread.join(30)
+            assert not self._thread.is_alive(), "the sidecar did not stop within 30 s"
 
 
 class Stage:
@@ -295,12 +356,19 @@ class Stage:
         self._ends.callback(made.close)
         return made
 
-    def sidecar(self, opend_port: int, *, start: bool = True, **settings: Any) -> LiveSidecar:
+    def sidecar(self, opend_port: int, /, *, start: bool = True, **settings: Any) -> LiveSidecar:
         folder = self.folder / f"sidecar{next(self._numbers)}"
         folder.mkdir()
         made = LiveSidecar(folder, opend_port, self.keys, **settings)
         self._ends.callback(made.stop)
         return made.start() if start else made
+
+    def app(self, opend_port: int, /, **settings: Any) -> LiveApp:
+        folder = self.folder / f"app{next(self._numbers)}"
+        folder.mkdir()
+        made = LiveApp(folder, opend_port, self.keys, **settings).start()
+        self._ends.callback(made.stop)
+        return made
 
     def sdk(self, port: int, key: str | None, **options: Any) -> SdkProcess:
         made = SdkProcess(port, key, self.folder / f"sdk{next(self._numbers)}", **options)
