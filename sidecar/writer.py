@@ -66,6 +66,8 @@ class Writer:
         self._report = report
         self._unwritten: dict[str, Change] = {}
         self._stored_head = log.synced
+        self._unsynced = False
+        """Whether the ledger holds changes that a loss of power could take back."""
         self._audit_failed_at = 0.0
         self._looked = 0.0
         self._forgot = time.monotonic()
@@ -93,7 +95,7 @@ class Writer:
         wait: float | None = None
         if self.failing:
             wait = RETRY_DELAY
-        elif self._stored_head != self._log.head:
+        elif self._stored_head != self._log.head or self._unsynced:
             wait = IDLE_DELAY
         batches: list[Batch] = []
         with contextlib.suppress(queue.Empty):
@@ -124,8 +126,8 @@ class Writer:
         return self.ledger_error is not None or self.audit_error is not None
 
     def _write_ledger(self, batches: list[Batch], *, sync: bool) -> RecordError | None:
-        """`sync` where a reservation is waited for: what becomes of it later (whose order, what it gives back) only has to
-        outlive the process at once, and the power within the next commit."""
+        """`sync` where a reservation is waited for: what becomes of it later (whose order, what it gives back) has to
+        outlive the process at once, and a loss of power as soon as the writer is idle."""
         for batch in batches:
             self._unwritten.update(batch.changes)
         if not self._unwritten and self.ledger_error is None:
@@ -144,6 +146,7 @@ class Writer:
             self.ledger_error = error
             return error
         self._unwritten = {}
+        self._unsynced = not sync
         self._stored_head = head
         if self.ledger_error is not None:
             self._operator.warning("the ledger can be written again")
@@ -194,9 +197,10 @@ class Writer:
             self.phase = "ledger"
             head = self._log.synced
             try:
-                if closed or head != self._stored_head:
+                if closed or head != self._stored_head or self._unsynced:
                     self._store.commit((), head, closed=closed and self.audit_error is None)
                     self._stored_head = head
+                    self._unsynced = False
                 if time.monotonic() - self._forgot >= _FORGET_EVERY:
                     self._forgot = time.monotonic()
                     self._store.forget_before()

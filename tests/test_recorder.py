@@ -183,6 +183,26 @@ async def test_the_order_map_is_durable_before_the_reply_is_passed_on(parts: Par
     await parts.recorder.flush_ledger()
 
 
+async def test_what_is_not_synced_at_once_is_synced_when_all_is_quiet(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision_id, made = parts.order()
+    await parts.recorder.commit(made)
+    await until(lambda: (parts.store.audit_head() or (0,))[0] == 1)
+    syncs: list[bool] = []
+    commit = parts.store.commit
+
+    def spy(*args: Any, sync: bool = True, **more: Any) -> None:
+        commit(*args, sync=sync, **more)
+        syncs.append(sync)
+
+    monkeypatch.setattr(parts.store, "commit", spy)
+    parts.ledger.accepted(decision_id, 7, "EX7")
+    await parts.recorder.flush_ledger()
+    assert syncs == [False]
+    await until(lambda: syncs == [False, True])
+
+
 async def test_a_note_is_written_soon_without_anyone_waiting(parts: Parts) -> None:
     parts.recorder.note(refusal(message="no"))
     await until(lambda: (parts.folder / "audit.jsonl").stat().st_size)
