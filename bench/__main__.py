@@ -38,6 +38,13 @@ CPU_OF_A_QUIET_THREAD = 0.05
     type=click.Path(path_type=Path, file_okay=False),
     help="Where ledger and audit live during a run: the disk that is judged.  [default: bench/results]",
 )
+@click.option(
+    "--retries",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 50),
+    help="Repeat a run this often while others use the machine; the calmest counts.",
+)
 @click.option("--sync-ms", type=click.FloatRange(0.1, 100), help="Make every sync take this much longer (needs cc).")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Where the JSON goes.  [default: bench/results]"
@@ -52,6 +59,7 @@ def bench(
     ways: str,
     haproxy_threads: int,
     work_dir: Path,
+    retries: int,
     sync_ms: float | None,
     json_path: Path | None,
     check: bool,
@@ -68,14 +76,14 @@ def bench(
         disk = Disk(work_dir) if sync_ms is None else Disk.slowed(work_dir, sync_ms)
     except DiskError as error:
         raise click.ClickException(str(error)) from None
-    plan = Plan(rounds, seconds, chosen, haproxy_threads, disk)
+    plan = Plan(rounds, seconds, chosen, haproxy_threads, retries, disk)
     if context.invoked_subcommand is not None:
         context.obj = plan
         return
     if "haproxy" in plan.ways and paths.haproxy_program() is None:
         console.print(Panel("haproxy is not installed: nothing below is compared with it\n`apt install haproxy`",
                             style="bold red", title="skipped"))  # fmt: skip
-        plan = Plan(rounds, seconds, tuple(way for way in chosen if way != "haproxy"), haproxy_threads, disk)
+        plan = Plan(rounds, seconds, tuple(way for way in chosen if way != "haproxy"), haproxy_threads, retries, disk)
     surroundings = report.environment(plan)
     report.conditions(console, surroundings)
     outcomes: list[Outcome] = []

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import paths
-from bench.scenarios import WAYS, Outcome, Plan
+from bench.scenarios import BUSY, WAYS, Outcome, Plan
 
 
 def _rate(per_second: float) -> str:
@@ -94,10 +94,6 @@ def results_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-BUSY = 0.15
-"""Share of one core used by others from which on a run says little."""
-
-
 def disturbed(outcomes: Sequence[Outcome]) -> list[str]:
     """The scenarios during which other processes took a noticeable share of a core."""
     found = []
@@ -141,6 +137,7 @@ def environment(plan: Plan) -> dict[str, Any]:
         "haproxy_threads": plan.haproxy_threads,
         "packages": {name: importlib.metadata.version(name) for name in ("uvloop", "protobuf", "futu-api")},
         "sync_slowed_ms": plan.disk.slowed_ms,
+        "retries_of_a_disturbed_run": plan.retries,
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "ways": list(plan.ways),

@@ -17,6 +17,8 @@ from bench.paths import Way
 
 WAYS = ("direct", "haproxy", "sidecar")
 IDLE_CONNECTIONS = 1000
+BUSY = 0.15
+"""Share of one core used by others from which on a run says little."""
 
 Results = dict[str, dict[str, Any]]
 """What the load measured in one round, by way."""
@@ -200,6 +202,8 @@ class Plan:
     seconds: float
     ways: tuple[str, ...]
     haproxy_threads: int
+    retries: int
+    """How often a run is repeated when others used the machine meanwhile; the calmest one counts."""
     disk: Disk
     """Where keys, ledger and audit of the runs live: the disk that is judged."""
 
@@ -226,10 +230,22 @@ def one_round(scenario: Scenario, plan: Plan, ways: Sequence[Way]) -> Round:
         load["core"] = core = min(os.sched_getaffinity(0))
         paths.keep_on(core, {pid for way in ways for pid in way.pids.values()})
     syncs = plan.disk.fdatasync_us() if scenario.syncs else []
-    results = {way.name: paths.run_load(way, load, patience=plan.seconds + 60) for way in ways}
+    results = {way.name: calmest(way, load, plan) for way in ways}
     if scenario.syncs:
         syncs += plan.disk.fdatasync_us()
     return Round(results, statistics.median(syncs) if syncs else None)
+
+
+def calmest(way: Way, load: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """One run; repeated, where the plan says so, until others left the machine alone. How fast it was has no say."""
+    best: dict[str, Any] = {}
+    for _ in range(plan.retries + 1):
+        result = paths.run_load(way, load, patience=plan.seconds + 60)
+        if not best or result["others_share"] < best["others_share"]:
+            best = result
+        if best.get("others_share", 0.0) <= BUSY:
+            break
+    return best
 
 
 def rotated(ways: Sequence[Way], by: int) -> list[Way]:
