@@ -190,16 +190,14 @@ class Returns:
 
     def _reserved_as(self, subject: PushSubject) -> str | None:
         """The reservation an early push belongs to, when its order id is not mapped yet."""
-        owner = self._ledger.owner_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
-        if owner is not None and owner.key_id is not None:
+        waiting = [r for r in self._ledger.unsettled(subject.account.acc_id) if _same_order(r, subject)]
+        if not waiting:
             return None
-        waiting = self._ledger.unsettled(subject.account.acc_id)
         if TAG.fullmatch(subject.remark or ""):
-            return next(
-                (r.decision_id for r in waiting if r.remark == subject.remark and _same_order(r, subject)), None
-            )
-        matches = [r for r in waiting if _same_order(r, subject) and r.remark == (subject.remark or "")]
-        return matches[0].decision_id if len(matches) == 1 else None
+            return next((r.decision_id for r in waiting if r.remark == subject.remark), None)
+        matches = [r.decision_id for r in waiting if r.remark == (subject.remark or "")]
+        owner = self._ledger.owner_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
+        return matches[0] if len(matches) == 1 and owner is None else None
 
 
 def _sees_all_orders(grant: Grant) -> bool:
