@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import time
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
+from real_parts import json_sdk_python
 
 from sidecar.errors import BodyError
 from sidecar.wire import body
@@ -554,9 +554,7 @@ print("DONE" + json.dumps({k: json2pb(kinds[k], text).SerializeToString().hex() 
 
 @pytest.mark.real_part
 def test_the_official_sdks_json_mode_reads_what_we_write() -> None:
-    python = os.environ.get("SDK_JSON_PYTHON")
-    if python is None:
-        pytest.skip("set SDK_JSON_PYTHON to the python of an environment with futu-api and protobuf<6")
+    python = json_sdk_python()
     from sidecar.wire import replies
 
     orders: Any = message_class("Trd_GetOrderList.Response")()
