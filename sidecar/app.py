@@ -96,7 +96,7 @@ class App:
         self.returns = Returns(
             grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics
         )
-        relay = RelaySettings(push_owner_wait=policy.push_owner_wait)
+        relay = RelaySettings(push_owner_wait=policy.push_owner_wait, order_linger=upstream.request_timeout)
         for door in doors:
             self._tcp.append(
                 TcpListener(
@@ -239,6 +239,7 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            self.ledger.clock_ok(time.time())  # a jump shows only between two looks
             for listener in self._tcp:
                 listener.tick()
 

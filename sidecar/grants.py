@@ -51,7 +51,9 @@ class Grant:
             return False
         if Scope.ACC_READ in key.scopes or Scope.TRADE_CANCEL in key.scopes:
             return True
-        return (Scope.TRADE_REAL if env is TrdEnv.REAL else Scope.TRADE_SIMULATE) in key.scopes
+        if env is TrdEnv.REAL:  # the SDK unlocks only where it sees a real account
+            return Scope.TRADE_REAL in key.scopes or Scope.TRADE_UNLOCK in key.scopes
+        return Scope.TRADE_SIMULATE in key.scopes
 
 
 class Grants:

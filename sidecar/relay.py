@@ -298,6 +298,8 @@ class Relay:
             self._client.end(str(error))
             return
         self._pending[serial] = Pending(item.row, item.serial, item.fmt, forward)
+        if len(self._pending) > MAX_PENDING:
+            self._pace()
 
     # -- to the client --------------------------------------------------------------------------------------------
 

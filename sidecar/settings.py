@@ -233,7 +233,6 @@ class Policy:
     day_rolls_at: Annotated[time, PlainValidator(_clock)] = time(0, 0)
     day_zone: Annotated[ZoneInfo, PlainValidator(_zone)] = ZoneInfo("UTC")
     tag_orders: Flag = True
-    cancels_per_minute: Annotated[int, Field(strict=True, ge=10, le=100_000)] = 120
     push_owner_wait: Seconds0 = 2.0
 
 

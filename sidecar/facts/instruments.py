@@ -11,6 +11,7 @@ from typing import Any
 from sidecar.errors import UpstreamError
 from sidecar.facts.asking import GET_FUTURE_INFO, GET_STATIC_INFO, House, Rejected, new, rejection
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
+from sidecar.intents.markets import symbol_of_quote
 from sidecar.intents.model import Security
 from sidecar.policy.usage import Instrument, InstrumentKind
 from sidecar.tasks import Tasks
@@ -161,7 +162,11 @@ def read(info: Any, future_currency: str | None = None) -> Instrument | None:
         multiplier = Decimal(1)
     elif kind in (InstrumentKind.OPTION, InstrumentKind.FUTURE) and basic.lotSize > 0:
         multiplier = Decimal(basic.lotSize)
-    return Instrument(kind, multiplier, currency)
+    underlying: str | None = None
+    if kind is InstrumentKind.OPTION and info.HasField("optionExData"):
+        owner = info.optionExData.owner
+        underlying = symbol_of_quote(owner.market, owner.code)
+    return Instrument(kind, multiplier, currency, underlying)
 
 
 def currency_of(qot_market: int, code: str, kind: InstrumentKind) -> str | None:

@@ -16,6 +16,8 @@ ABSURD = 1e12
 REMARK_BYTES = 64
 """OpenD's limit for a remark, in bytes of UTF-8 (protocol facts, section 5)."""
 _LONGEST_TEXT = 128
+_LONGEST_LIST = 1000
+"""Entries. SECURITY: they are looked through one by one, during which nothing else moves."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _SIDES = {1: Side.BUY, 2: Side.SELL, 3: Side.SELL_SHORT, 4: Side.BUY_BACK}
@@ -89,7 +91,10 @@ def finite_throughout(message: Any) -> None:
     """Refuse a message that holds NaN, an infinite or an absurd number anywhere, whether or not a rule reads it."""
     for field, value in message.ListFields():
         if field.message_type is not None:
-            for part in (value,) if hasattr(value, "ListFields") else value:
+            parts = (value,) if hasattr(value, "ListFields") else value
+            if len(parts) > _LONGEST_LIST:
+                raise malformed(f"{field.name} has {len(parts)} entries, the limit is {_LONGEST_LIST}")
+            for part in parts:
                 finite_throughout(part)
         elif isinstance(value, float):
             _finite(value, field.name)

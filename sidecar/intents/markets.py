@@ -111,6 +111,12 @@ def security_of_report(trd_market: int, sec_market: int, code: object) -> Securi
     return Security(market.word, f"{market.prefix}.{code}", market.qot_market, code, trd_market)
 
 
+def symbol_of_quote(qot_market: int, code: str) -> str | None:
+    """The symbol of a security that OpenD names by QotMarket and code, e.g. an option's underlying; None for no market of ours."""
+    sec_market = _SEC_MARKET_OF_QOT.get(qot_market)
+    return None if sec_market is None else f"{_MARKETS[sec_market].prefix}.{code}"
+
+
 def _security(market: _Market, trd_market: int, code: object) -> Security:
     if not isinstance(code, str) or not market.code.fullmatch(code) or ("." in code and _prefixed(code)):
         raise BodyError("malformed_request", _code_refused(market, code))

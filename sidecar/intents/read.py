@@ -59,6 +59,9 @@ _JP_ACCOUNTS = frozenset(range(17))
 _TRIGGERED = frozenset({10, 11, 12, 13})
 """Order types whose trigger is auxPrice."""
 _MOST_LEGS = 16
+_MOST_ACCOUNTS = 1000
+
+_ORDER_ID_EX = re.compile(r"[A-Za-z0-9_.:-]+")
 
 TAG = re.compile(r"#[0-9A-HJKMNP-TV-Z]{26}")
 """The remark the sidecar gives to an order without one: `#` and the decision id."""
@@ -157,7 +160,7 @@ def _change(c2s: Any) -> ModifyOrder | CancelOrder:
     """2205. Its header's trdMarket is not read: it is the account's first market, not the order's (facts, 5)."""
     account = fields.account(c2s.header)
     op = fields.enumerated(_OPS, c2s.modifyOrderOp, "modifyOrderOp")
-    order = OrderRef(c2s.orderID, fields.text(c2s.orderIDEx, "orderIDEx"))
+    order = OrderRef(c2s.orderID, _order_id_ex(c2s))
     fields.finite_throughout(c2s)
     if c2s.forAll:
         if op is not ModifyOp.CANCEL:
@@ -195,6 +198,8 @@ def _list_accounts(_c2s: Any) -> ListAccounts:
 
 
 def _subscribe_accounts(c2s: Any) -> SubscribeAccounts:
+    if len(c2s.accIDList) > _MOST_ACCOUNTS:
+        raise malformed(f"accIDList has {len(c2s.accIDList)} accounts, the limit is {_MOST_ACCOUNTS}")
     return SubscribeAccounts(tuple(dict.fromkeys(c2s.accIDList)))
 
 
@@ -206,6 +211,14 @@ def _read_account(c2s: Any) -> ReadAccount:
 def _read_own_orders(c2s: Any) -> ReadAccount:
     fields.finite_throughout(c2s)
     return ReadAccount(fields.account(c2s.header), own_orders=True)
+
+
+def _order_id_ex(c2s: Any) -> str:
+    """SECURITY: an id in another spelling (spaces, wide digits) may name an order to OpenD and none to the ledger."""
+    given = fields.text(c2s.orderIDEx, "orderIDEx")
+    if given and not _ORDER_ID_EX.fullmatch(given):
+        raise malformed(f"orderIDEx `{ascii(given)[1:-1]}` is not in OpenD's spelling: letters, digits and `_.:-`")
+    return given
 
 
 def _require_one(order: OrderRef) -> None:

@@ -44,6 +44,8 @@ _HOW_TO_SHOW_A_KEY = Refusal(
     'no key was given; call `SysConfig.set_client_info("fc_...", 300)` before the first context is made',
 )
 _NO_KEY_HAS_THIS = b""
+_LAST_WORDS = 5.0
+"""Seconds in which a client that is let go may still read what was sent to it."""
 _ALGORITHMS = frozenset(int(each) for each in Algorithm)
 _STRANGER_CAP = 16 * 1024
 """Bytes. SECURITY: what is kept and parsed of a client without a good key; an InitConnect has some 100, with RSA 8192 at most."""
@@ -131,11 +133,26 @@ class TcpListener:
         for client in list(self.clients):
             client.tick(now)
 
+    def forget(self, client: TcpClient) -> None:
+        """The client's connection has ended. Safe to call twice."""
+        if client in self.clients:
+            self.clients.discard(client)
+            self.gate.metrics.clients(_IFACE, -1)
+
     def park(self, client: TcpClient) -> None:
         """Keep a client whose InitConnect was refused open, as long as there are few of them."""
         self._parked.append(client)
         if len(self._parked) > MAX_PARKED:
             self._parked.popleft().end("InitConnect was refused long ago")
+
+    def has_room(self) -> bool:
+        """SECURITY: whoever has shown no good key gives way, so that strangers cannot keep clients with a key out."""
+        if len(self.clients) < self.door.max_clients:
+            return True
+        stranger = next((client for client in self.clients if client.is_stranger), None)
+        if stranger is not None:
+            stranger.drop()
+        return stranger is not None
 
     def admits(self, address: str) -> bool:
         if self._networks is None:
@@ -185,8 +202,9 @@ class TcpClient(asyncio.Protocol):
         listener = self._listener
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else "local"
-        if len(listener.clients) >= listener.door.max_clients or not listener.admits(self._address):
-            code = Code.IP_NOT_ALLOWED if not listener.admits(self._address) else Code.UPSTREAM_FULL
+        admitted = listener.admits(self._address)
+        if not admitted or not listener.has_room():
+            code = Code.UPSTREAM_FULL if admitted else Code.IP_NOT_ALLOWED
             listener.gate.refuse(
                 Caller(_IFACE, None, self._address),
                 None,
@@ -251,9 +269,7 @@ class TcpClient(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self in self._listener.clients:
-            self._listener.clients.discard(self)
-            self._listener.gate.metrics.clients(_IFACE, -1)
+        self._listener.forget(self)
         self._ended = True
         if self._relay is not None:
             self._relay.client_gone()
@@ -285,9 +301,23 @@ class TcpClient(asyncio.Protocol):
             self._transport.abort()
 
     def end(self, reason: str) -> None:
-        self._ended = True
+        if not self._ended:
+            self._ended = True
+            self._deadline = asyncio.get_running_loop().time() + _LAST_WORDS
         if self._transport is not None:
             self._transport.close()
+
+    def drop(self) -> None:
+        """End it at once, whatever is unsent."""
+        self._ended = True
+        self._listener.forget(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it is here without a good key: not introduced yet, refused, or in quarantine."""
+        return self._relay is None
 
     # -- introduction ---------------------------------------------------------------------------------------------
 
@@ -468,7 +498,10 @@ class TcpClient(asyncio.Protocol):
             self.end("the key is good now")
 
     def tick(self, now: float) -> None:
-        if self._stalled_since and now - self._stalled_since > self._listener.door.client_stall:
+        if self._ended:
+            if now > self._deadline:
+                self.drop()  # it does not read what it was told last
+        elif self._stalled_since and now - self._stalled_since > self._listener.door.client_stall:
             self._cut(f"it fell behind for more than {self._listener.door.client_stall:g} s")
         elif self._quarantine is not None and now > self._quarantine.until:
             self.end("the quarantine is over")
