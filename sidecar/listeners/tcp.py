@@ -8,36 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import structlog
-from google.protobuf.message import Message
 
 from sidecar.errors import BodyError, ConfigError, UpstreamError, WireError
-from sidecar.gate import Gate
+from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller, Grant
+from sidecar.listeners.introduction import Introduction, read_introduction
 from sidecar.listeners.quarantine import Quarantine
 from sidecar.policy.decision import Code, Refusal
 from sidecar.relay import Relay, RelaySettings
 from sidecar.returns import Returns
 from sidecar.upstream.pool import Pool
-from sidecar.upstream.session import InitChoices
-from sidecar.wire import body, catalog, frame, replies
-from sidecar.wire.encryption import Algorithm, Cipher, RsaKey, new_session_secret, session_cipher
-from sidecar.wire.frame import HEADER_SIZE, PROTOBUF, FrameReader, Head, OversizedFrame
-from sidecar.wire.messages import message_class
+from sidecar.wire import catalog, frame, replies
+from sidecar.wire.encryption import Cipher, RsaKey
+from sidecar.wire.frame import PROTOBUF, FrameReader, Head, OversizedFrame
 
 log = structlog.get_logger()
 
 KEY_PREFIX = "fc_"
 MAX_PARKED = 256
 """Connections refused because OpenD was away that are left open for their clients to close."""
-KEEP_ALIVE_INTERVAL = 10
-"""Seconds, as OpenD's documentation shows it; the official SDK sends at four fifths of it."""
 _IFACE = "tcp"
 _HOW_TO_SHOW_A_KEY = Refusal(
     Code.KEY_MISSING,
@@ -46,7 +41,6 @@ _HOW_TO_SHOW_A_KEY = Refusal(
 _NO_KEY_HAS_THIS = b""
 _LAST_WORDS = 5.0
 """Seconds in which a client that is let go may still read what was sent to it."""
-_ALGORITHMS = frozenset(int(each) for each in Algorithm)
 _STRANGER_CAP = 16 * 1024
 """Bytes. SECURITY: what is kept and parsed of a client without a good key; an InitConnect has some 100, with RSA 8192 at most."""
 
@@ -336,70 +330,38 @@ class TcpClient(asyncio.Protocol):
             self.end("no InitConnect")
             return
         try:
-            plaintext, rsa, rsa_key_id = self._decrypt_init(chunk, head)
-            request = _read_init(head.fmt, plaintext)
-        except (BodyError, WireError) as error:
-            refused = listener.gate.refuse(
-                nobody,
-                catalog.CATALOG[catalog.INIT_CONNECT],
-                head.proto_id,
-                Refusal(Code.MALFORMED_REQUEST, str(error)),
-            )
+            intro = read_introduction(chunk, head, listener.door.shared_rsa, listener.door.rsa_keys)
+        except BodyError as error:
+            refused = self._refused_init(nobody, Refusal(Code(error.code), str(error)))
             self._send(head, replies.refusal(head.fmt, refused.text))
             self.end("InitConnect could not be read")
             return
         self._introduced = True
         self._deadline = 0.0
-        c2s = request.c2s  # type: ignore[attr-defined]
-        self.push_fmt = frame.JSON if c2s.pushProtoFmt == frame.JSON else PROTOBUF
-        caller = self._identify(c2s.clientID, rsa_key_id)
+        self.push_fmt = intro.push_fmt
+        caller = self._identify(intro)
         grant = listener.gate.grants.of(caller)
-        secret, iv, cipher = _client_cipher(c2s, rsa)
         if not isinstance(grant, Grant):
-            if grant.code is Code.KEY_MISSING:
-                grant = _HOW_TO_SHOW_A_KEY
-            refused = listener.gate.refuse(caller, catalog.CATALOG[catalog.INIT_CONNECT], head.proto_id, grant)
-            self._quarantine = Quarantine(
-                refused.text, caller, asyncio.get_running_loop().time() + listener.door.quarantine
-            )
-            reply = message_class("InitConnect.Response")()
-            reply.s2c.serverVer, reply.s2c.loginUserID, reply.s2c.connID = 1000, 0, secrets.randbits(62) | 1  # type: ignore[attr-defined]
-            self._welcome(head, reply, rsa, secret, iv, cipher)
+            refused = self._refused_init(caller, _HOW_TO_SHOW_A_KEY if grant.code is Code.KEY_MISSING else grant)
+            until = asyncio.get_running_loop().time() + listener.door.quarantine
+            self._quarantine = Quarantine(refused.text, caller, until)
+            self.write(intro.welcome())
+            self.cipher = intro.cipher
             return
         self._relay = Relay(
             caller=caller, client=self, gate=listener.gate, returns=listener.returns, pool=listener.pool,
             settings=listener.relay_settings, spawn=listener.spawn,
         )  # fmt: skip
-        choices = InitChoices(c2s.clientVer, c2s.recvNotify, c2s.programmingLanguage or "Unknown", c2s.aiType)
         self.pause_reading()
-        listener.spawn(self._open(self._relay, choices, head, rsa, secret, iv, cipher))
+        listener.spawn(self._open(self._relay, intro))
 
-    def _decrypt_init(self, chunk: bytes, head: Head) -> tuple[bytes, RsaKey | None, str | None]:
-        raw = chunk[head.start + HEADER_SIZE : head.stop]
-        if frame.digest_matches(chunk, head):
-            return raw, None, None
-        door = self._listener.door
-        candidates: list[tuple[str | None, RsaKey]] = list(door.rsa_keys.items())
-        if door.shared_rsa is not None:
-            candidates.append((None, door.shared_rsa))
-        for key_id, rsa in candidates:
-            try:
-                plaintext = rsa.decrypt(raw)
-            except WireError:
-                continue
-            if frame.digest(plaintext) == head.digest:
-                return plaintext, rsa, key_id
-        if candidates:
-            raise BodyError(
-                "malformed_request", "InitConnect is neither in clear nor encrypted with an RSA key of this listener"
-            )
-        raise BodyError(
-            "malformed_request",
-            "InitConnect does not match its SHA-1; this listener has no RSA key for encrypted clients",
-        )
+    def _refused_init(self, caller: Caller, refusal: Refusal) -> Refused:
+        row = catalog.CATALOG[catalog.INIT_CONNECT]
+        return self._listener.gate.refuse(caller, row, row.id, refusal)
 
-    def _identify(self, client_id: str, rsa_key_id: str | None) -> Caller:
+    def _identify(self, intro: Introduction) -> Caller:
         """SECURITY: a secret that was shown and is wrong never falls back to another key."""
+        client_id, rsa_key_id = intro.client_id, intro.rsa_key_id
         if client_id.startswith(KEY_PREFIX):
             caller = self._listener.gate.grants.identify(_IFACE, client_id, self._address)
             if rsa_key_id is not None and caller.key_id != rsa_key_id:
@@ -407,33 +369,14 @@ class TcpClient(asyncio.Protocol):
             return caller
         return Caller(_IFACE, rsa_key_id or self._listener.door.key_id, self._address)
 
-    async def _open(
-        self,
-        relay: Relay,
-        choices: InitChoices,
-        head: Head,
-        rsa: RsaKey | None,
-        secret: str,
-        iv: str,
-        cipher: Cipher | None,
-    ) -> None:
+    async def _open(self, relay: Relay, intro: Introduction) -> None:
         try:
-            theirs = await relay.open(choices, head.serial)
+            theirs: Any = await relay.open(intro.choices, intro.serial)
         except UpstreamError as error:
             if self._ended:
                 return
             # not closed: the SDK retries on a new connection and would take the end of this one for the end of that
-            refused = self._listener.gate.refuse(
-                relay.caller,
-                catalog.CATALOG[catalog.INIT_CONNECT],
-                head.proto_id,
-                Refusal(Code(error.code), str(error)),
-            )
-            self._send(
-                head,
-                self._sealed_init(replies.refusal(head.fmt, refused.text), rsa, cipher),
-                plaintext=replies.refusal(head.fmt, refused.text),
-            )
+            self.write(intro.refusal(self._refused_init(relay.caller, Refusal(Code(error.code), str(error))).text))
             self._relay = None
             self._listener.park(self)
             self._go_on()
@@ -441,9 +384,8 @@ class TcpClient(asyncio.Protocol):
         if self._ended:
             relay.client_gone()
             return
-        reply = message_class("InitConnect.Response")()
-        reply.s2c.CopyFrom(theirs.s2c)  # type: ignore[attr-defined]
-        self._welcome(head, reply, rsa, secret, iv, cipher)
+        self.write(intro.welcome(theirs.s2c))
+        self.cipher = intro.cipher
         self._listener.gate.metrics.allowed(_IFACE, relay.caller.key_id or "").inc()
         self._reader.accept_up_to(self._listener.door.request_cap)
         self._go_on()
@@ -458,26 +400,6 @@ class TcpClient(asyncio.Protocol):
             self._relay.receive(*early)
         else:
             self._before_relay(*early)
-
-    def _welcome(
-        self, head: Head, reply: Message, rsa: RsaKey | None, secret: str, iv: str, cipher: Cipher | None
-    ) -> None:
-        """Answer InitConnect with our own session secret; from here on the connection is encrypted as agreed."""
-        reply.retType = 0  # type: ignore[attr-defined]
-        s2c = reply.s2c  # type: ignore[attr-defined]
-        s2c.connAESKey = secret
-        s2c.keepAliveInterval = KEEP_ALIVE_INTERVAL
-        s2c.ClearField("aesCBCiv")
-        if iv:
-            s2c.aesCBCiv = iv
-        plaintext = body.serialise(reply, head.fmt)
-        self._send(head, self._sealed_init(plaintext, rsa, cipher), plaintext=plaintext)
-        self.cipher = cipher
-
-    @staticmethod
-    def _sealed_init(plaintext: bytes, rsa: RsaKey | None, cipher: Cipher | None) -> bytes:
-        # the SDK encrypts InitConnect whenever it has an RSA file, but expects the answer in clear when it asked for none
-        return rsa.encrypt(plaintext) if rsa is not None and cipher is not None else plaintext
 
     def _send(self, head: Head, on_wire: bytes, *, plaintext: bytes | None = None) -> None:
         clear = on_wire if plaintext is None else plaintext
@@ -522,27 +444,3 @@ class TcpClient(asyncio.Protocol):
             sealed = plaintext if self.cipher is None else self.cipher.encrypt(plaintext)
             self.write(frame.build(error.proto_id, error.serial, plaintext, fmt=fmt, ciphertext=sealed))
         self.end(str(error))
-
-
-def _read_init(fmt: int, plaintext: bytes) -> Message:
-    """InitConnect as we understand it; fields of newer clients are let be, since it is not passed on. Raises BodyError."""
-    request = body.parse("InitConnect.Request", fmt, plaintext, strict=False)
-    if not request.IsInitialized():
-        raise BodyError("malformed_request", "InitConnect lacks `clientVer` or `clientID`")
-    c2s = request.c2s  # type: ignore[attr-defined]
-    for name in ("clientID", "programmingLanguage"):
-        if not isinstance(getattr(c2s, name), str):  # protobuf gives `bytes` for what is not UTF-8
-            raise BodyError("malformed_request", f"`{name}` of InitConnect is not valid UTF-8")
-    if c2s.packetEncAlgo not in _ALGORITHMS:
-        raise BodyError("malformed_request", f"packetEncAlgo `{c2s.packetEncAlgo}` of InitConnect is not known")
-    return request
-
-
-def _client_cipher(c2s: Any, rsa: RsaKey | None) -> tuple[str, str, Cipher | None]:
-    """The session secret we hand out, its IV ("" unless CBC: the SDK takes its presence for CBC), and the cipher they make."""
-    secret = new_session_secret()
-    if rsa is None:
-        return secret, "", None
-    algorithm = Algorithm(c2s.packetEncAlgo) if c2s.HasField("packetEncAlgo") else Algorithm.FTAES_ECB
-    iv = new_session_secret() if algorithm is Algorithm.AES_CBC else ""
-    return secret, iv, session_cipher(algorithm, secret.encode(), iv.encode() or None)
