@@ -93,7 +93,7 @@ class Relay:
     """Made by a listener for one client in good standing. The listener feeds `receive`, and says when the client has gone."""
 
     __slots__ = (
-        "_blocked", "_client", "_gate", "_gone", "_held_pushes", "_lingering", "_paused", "_pending", "_pool",
+        "_blocked", "_client", "_gate", "_gone", "_held_pushes", "_lingering", "_lost", "_paused", "_pending", "_pool",
         "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
     )  # fmt: skip
 
@@ -116,6 +116,8 @@ class Relay:
         self._held_pushes: list[tuple[int, bytes]] | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._gone = False
+        self._lost: str | None = None
+        """Why the upstream session ended, where it did before the client went."""
         self._paused = False
         self._blocked = False
 
@@ -265,6 +267,8 @@ class Relay:
             self._worker = None
 
     def _obstacle(self) -> Refusal | None:
+        if self._lost is not None:
+            return Refusal(Code.UPSTREAM_UNAVAILABLE, f"{self._lost} before the order was sent")
         if self._gone:
             return Refusal(Code.CLIENT_GONE, "the client disconnected before its order was sent")
         if self._session is None or not self._session.ready:
@@ -370,20 +374,23 @@ class Relay:
             self._pace()
 
     def _replied(self, plaintext: bytes, head: Head) -> None:
-        entry = self._pending.pop(head.serial, None)
-        if entry is None:
+        entry = self._pending.get(head.serial)
+        if entry is None or head.proto_id != (entry if isinstance(entry, int) else entry.row.id):
             return  # the answer to a KeepAlive of our own, or to nobody
         if isinstance(entry, int):
-            if entry == head.proto_id:
-                self._reply(head.proto_id, head.serial, PROTOBUF, plaintext)
+            del self._pending[head.serial]
+            self._reply(head.proto_id, head.serial, PROTOBUF, plaintext)
             return
+        # an answer that cannot be read ends the session; until it is read its request is pending, and is answered then
         row = entry.row
-        if row.id != head.proto_id:
-            return
         if entry.forward is None or row.response is None:
             self._answer(row, entry.serial, entry.fmt, plaintext)
+            del self._pending[head.serial]
             return
         response = message_class(row.response).FromString(plaintext)
+        if not response.IsInitialized():
+            raise WireError("required fields are missing")
+        del self._pending[head.serial]
         if entry.is_write:
             self._spawn(self._order_replied(entry, entry.forward, response))
             return
@@ -481,13 +488,20 @@ class Relay:
             else:
                 self._refuse(entry.row.id, entry.serial, entry.fmt, lost)
         if not self._gone:
+            self._lost = reason
             self._refuse_waiting(reason)
             self._client.end(reason)
 
     def _refuse_waiting(self, reason: str) -> None:
-        """What has not begun to be decided is answered; the one being decided meets the obstacle at its last look."""
-        if self._waiting is None:
+        """What waits is answered. The one being decided is recorded when it meets the obstacle, at its last look."""
+        if not self._waiting:
             return
+        first = self._waiting[0]
+        if self._worker is not None and first.asked is not None:
+            refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, f"{reason} before the request was sent")
+            self._refuse(
+                first.row.id, first.serial, first.fmt, Refused(refusal.code, refusal.text(first.asked.decision_id))
+            )
         behind = list(self._waiting)[1:] if self._worker is not None else list(self._waiting)
         for item in behind:
             self._waiting.remove(item)

@@ -168,9 +168,10 @@ def test_an_order_that_waited_for_the_disk_while_opend_went_is_not_sent_later(
     sidecar = stage.app(sandbox.port)
     client = RawClient(sidecar.port, key)
     disk = SlowDisk(sidecar)
-    client.send(PLACE_ORDER, client.order_request())
+    serial = client.send(PLACE_ORDER, client.order_request())
     assert disk.waiting.wait(5)
     sandbox.stop()
+    assert code_of(client.reply(serial)) == "upstream_unavailable"
     eventually(lambda: sidecar.metric("sidecar_upstream_up") == 0, 5, "the sidecar to notice")
     disk.release()
     sidecar.wait_audit(outcome="reject", endpoint="place_order proto_id=2202", reason="upstream_unavailable")
