@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pstats
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ def bench(
     check: bool,
 ) -> None:
     """Compare no proxy, haproxy and the sidecar under the same load."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended too
     console = Console(width=None if sys.stdout.isatty() else 150)
     chosen = tuple(dict.fromkeys(way.strip() for way in ways.split(",")))
     unknown = [way for way in chosen if way not in WAYS]
