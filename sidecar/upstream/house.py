@@ -117,9 +117,12 @@ class House:
                 proto_id, answer = self._pending.pop(head.serial, (0, None))
                 if answer is None or answer.done() or proto_id != head.proto_id or row is None or row.response is None:
                     continue
-                answer.set_result(message_class(row.response).FromString(session.plain_body(chunk, head)))
+                try:
+                    answer.set_result(message_class(row.response).FromString(session.plain_body(chunk, head)))
+                except (WireError, DecodeError) as error:
+                    answer.set_exception(UpstreamError(f"OpenD's answer to {row.name} could not be read: {error}"))
             except (WireError, DecodeError) as error:
-                log.warning("an answer of OpenD could not be read", proto_id=head.proto_id, error=str(error))
+                log.warning("a push of OpenD could not be read", proto_id=head.proto_id, error=str(error))
 
     def upstream_lost(self, reason: str) -> None:
         self._down(reason)

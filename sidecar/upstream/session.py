@@ -183,6 +183,8 @@ class Session(asyncio.Protocol):
         reply = message_class("InitConnect.Response").FromString(body)
         if reply.retType != 0:  # type: ignore[attr-defined]
             raise UpstreamError(f"OpenD refused InitConnect: {reply.retMsg}")  # type: ignore[attr-defined]
+        if not reply.IsInitialized() or not reply.HasField("s2c"):
+            raise WireError("OpenD's answer to InitConnect lacks required fields")
         s2c = reply.s2c  # type: ignore[attr-defined]
         if self._rsa is not None:
             self.cipher = session_cipher(Algorithm.AES_CBC, s2c.connAESKey.encode(), s2c.aesCBCiv.encode())
