@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from real_parts import json_sdk_python
 from sandbox_client import STILL
 
 from sidecar.sandbox import Sandbox, SandboxSettings
@@ -44,16 +45,9 @@ async def sdk_session(python: str, port: int, *mode: str) -> dict[str, Any]:
     return result
 
 
-async def require(python: str, code: str, what: str) -> None:
-    if not Path(python).exists() or "yes" not in await run(python, "-c", f"{code}; print('yes')"):
-        pytest.skip(f"NOT TESTED: {what}")
-
-
 @pytest.fixture
-async def official() -> str:
-    await require(
-        sys.executable, "import pandas, futu", "the official SDK cannot be imported here (futu-api with pandas)"
-    )
+def official() -> str:
+    """futu-api is one of the project's own dependencies, so this interpreter has the official SDK."""
     return sys.executable
 
 
@@ -85,14 +79,7 @@ async def test_the_official_sdk_works_encrypted(official: str, tmp_path: Path) -
 
 
 async def test_the_official_sdk_works_with_json_bodies() -> None:
-    """Its JSON mode needs protobuf below 7: a Python that has such a one is named by SIDECAR_JSON_PYTHON."""
-    python = os.environ.get("SIDECAR_JSON_PYTHON", sys.executable)
-    code = "import pandas, futu, google.protobuf as p; assert int(p.__version__.split('.')[0]) < 7"
-    await require(
-        python,
-        code,
-        "the official SDK's JSON mode needs protobuf < 7 (set SIDECAR_JSON_PYTHON to a Python that has it)",
-    )
+    python = json_sdk_python()
     async with Sandbox(MOVING) as sandbox:
         check(await sdk_session(python, sandbox.port, "json"), sandbox)
 
