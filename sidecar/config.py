@@ -63,7 +63,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, object]) -> Setting
     `bind`, `tcp_port`, `admin_port`) or settings by their dotted names (`policy.facts_timeout`); None = not given.
     Raises ConfigError that names every problem, one a line, each with the setting, its value and what to do.
     """
-    tree = {} if path is None else _without_nulls(_read(path))
+    tree = {} if path is None else _read(path)
     for name, value in overrides.items():
         if value is not None:
             _override(tree, name, value)
@@ -106,7 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
         twice = next(_repeated(node, set()), None) if node is not None else None
         if twice is not None:
             raise ConfigError(f"settings `{path}`, {twice}; keep one of them")
-        tree = yaml.safe_load(data)
+        tree = _without_nulls(yaml.safe_load(data))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
