@@ -208,10 +208,12 @@ class App:
             log.warning(warning)
 
     async def _close_doors(self) -> None:
-        """Accept nothing new, let what is being decided finish, then close the clients."""
+        """Accept nobody new, let what is being decided finish and what was sent be answered, then close the clients."""
         for listener in self._tcp:
             listener.stop_accepting()
+        deadline = time.monotonic() + self.settings.drain
         await self.tasks.drain(self.settings.drain)
+        await self.returns.all_answered(deadline - time.monotonic())
         for listener in self._tcp:
             listener.close_clients()
         await asyncio.sleep(0)

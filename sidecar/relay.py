@@ -301,7 +301,9 @@ class Relay:
         except UpstreamError as error:
             self._client.end(str(error))
             return
-        self._pending[serial] = Pending(item.row, item.serial, item.fmt, forward)
+        self._pending[serial] = pending = Pending(item.row, item.serial, item.fmt, forward)
+        if pending.is_write:
+            self._returns.order_sent()
         if len(self._pending) > MAX_PENDING:
             self._pace()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -62,6 +64,8 @@ class Returns:
         self._metrics = metrics
         self._clock = clock
         self.on_owner_known: set[Callable[[], None]] = set()
+        self._unanswered = 0
+        self._answered = asyncio.Event()
 
     # -- replies --------------------------------------------------------------------------------------------------
 
@@ -87,8 +91,30 @@ class Returns:
 
     # -- orders ---------------------------------------------------------------------------------------------------
 
+    def order_sent(self) -> None:
+        """An order or a cancel went to OpenD; `order_answered` or `order_lost` follows."""
+        self._unanswered += 1
+
+    async def all_answered(self, patience: float) -> None:
+        """Wait up to `patience` seconds until nothing that was sent is without its answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._unanswered:
+                    self._answered.clear()
+                    await self._answered.wait()
+
+    def _one_answered(self) -> None:
+        self._unanswered -= 1
+        self._answered.set()
+
     async def order_answered(self, forward: Forward, response: Message) -> None:
         """OpenD answered an order or a cancel: settle it and record the outcome. The order → key map is durable on return."""
+        try:
+            await self._settle(forward, response)
+        finally:
+            self._one_answered()
+
+    async def _settle(self, forward: Forward, response: Message) -> None:
         decision_id = forward.asked.decision_id
         reply = read_place_reply(forward.asked.row.id, response)
         if forward.reserved:
@@ -110,6 +136,7 @@ class Returns:
 
     def order_lost(self, forward: Forward, reason: str) -> None:
         """The answer will not come. INVARIANT: unknown is used: the reservation stays."""
+        self._one_answered()
         self._outcome(forward, "unknown", None, reason)
 
     def _outcome(
