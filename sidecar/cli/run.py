@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 import structlog
@@ -51,6 +52,22 @@ def loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
+class _Unfailing:
+    """INVARIANT: a log that cannot be written (full disk, closed pipe) stops no cancel: what is said is lost, and no more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_log(settings: Log) -> None:
     """The operator's log: on stderr, for people or as JSON."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
@@ -67,6 +84,6 @@ def configure_log(settings: Log) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
