@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sidecar.grants import Caller
 from sidecar.wire import body, catalog, replies
+from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import message_class
 
 
@@ -24,5 +25,5 @@ class Quarantine:
             reply = message_class("KeepAlive.Response")()
             reply.retType = 0  # type: ignore[attr-defined]
             reply.s2c.time = int(time.time())  # type: ignore[attr-defined]
-            return body.serialise(reply, fmt)
+            return body.serialise(reply, JSON if fmt == JSON else PROTOBUF)
         return replies.refusal(fmt, self.reason)

@@ -403,7 +403,8 @@ class TcpClient(asyncio.Protocol):
 
     def _send(self, head: Head, on_wire: bytes, *, plaintext: bytes | None = None) -> None:
         clear = on_wire if plaintext is None else plaintext
-        self.write(frame.build(head.proto_id, head.serial, clear, fmt=head.fmt, ciphertext=on_wire))
+        fmt = frame.JSON if head.fmt == frame.JSON else PROTOBUF  # what is in no format at all is answered in protobuf
+        self.write(frame.build(head.proto_id, head.serial, clear, fmt=fmt, ciphertext=on_wire))
 
     # -- quarantine and other ends --------------------------------------------------------------------------------
 
