@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,20 @@ def test_unlock_is_answered_by_the_sidecar_for_keys_that_trade_real_and_refused_
     verdict = world.gate.decide_now(asked)
     assert isinstance(verdict, Answered)
     assert not any("0" * 32 in str(record) for record in world.records)
+
+
+def test_nothing_in_the_record_of_an_unlock_tells_two_passwords_apart(tmp_path: Path) -> None:
+    world = World(tmp_path, scopes=["trade:real"])
+    row = catalog.CATALOG[catalog.UNLOCK_TRADE]
+    for digit in "01":
+        request: Any = message_class("Trd_UnlockTrade.Request")()
+        request.c2s.unlock, request.c2s.pwdMD5 = True, digit * 32
+        asked = world.gate.understand(world.caller, row, 0, request.SerializeToString())
+        assert isinstance(asked, Asked)
+        assert isinstance(world.gate.decide_now(asked), Answered)
+    assert len(world.records) == 2
+    first, second = (replace(record, at=0.0, decision_id="", latency_us=0) for record in world.records)
+    assert first == second
 
 
 def test_an_account_subscription_is_narrowed_to_the_accounts_the_key_may_see(tmp_path: Path) -> None:
