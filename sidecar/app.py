@@ -77,7 +77,8 @@ class App:
             raise
         self.metrics = Metrics()
         self.pool = Pool(
-            upstream.host, upstream.port, max_connections=upstream.max_connections, connect_timeout=upstream.connect_timeout,
+            upstream.host, upstream.port, max_connections=upstream.max_connections, max_per_key=upstream.max_connections_per_key,
+            connect_timeout=upstream.connect_timeout,
             reply_cap=limits.reply_body, rsa=self._opend_rsa,
         )  # fmt: skip
         self.house = House(

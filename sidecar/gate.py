@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,6 +46,10 @@ from sidecar.policy.usage import Facts, Need
 from sidecar.recorder import Recorder
 from sidecar.wire import body, catalog, replies
 from sidecar.wire.catalog import CATALOG, Direction, Row
+
+IN_VAIN_MOST = 20
+IN_VAIN_PERIOD = 30.0
+"""After this many unknown securities within these seconds OpenD is not asked on the key's behalf until they have passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ class Gate:
         self._settings = settings
         self._spawn = spawn
         self._clock = clock
+        self._in_vain: dict[str, deque[float]] = {}
 
     # -- admit ----------------------------------------------------------------------------------------------------
 
@@ -281,12 +287,23 @@ class Gate:
         if isinstance(grant, Refusal) or not isinstance(intent, PlaceOrder):
             return Facts()  # refused, or decided without them, in the step that follows
         wanted = needs(grant.key, intent)
+        if not wanted or self._asks_in_vain(grant.key.id):
+            return Facts()
         if Need.QUOTE not in wanted:
-            return Facts(instrument=await self._instruments.get(intent.security) if wanted else None)
-        instrument, quote = await asyncio.gather(
-            self._instruments.get(intent.security), self._quotes.get(intent.security)
-        )
-        return Facts(instrument=instrument, quote=quote)
+            facts = Facts(instrument=await self._instruments.get(intent.security))
+        else:
+            instrument, quote = await asyncio.gather(
+                self._instruments.get(intent.security), self._quotes.get(intent.security)
+            )
+            facts = Facts(instrument=instrument, quote=quote)
+        if facts.instrument is None:
+            self._in_vain.setdefault(grant.key.id, deque(maxlen=IN_VAIN_MOST)).append(time.monotonic())
+        return facts
+
+    def _asks_in_vain(self, key_id: str) -> bool:
+        """SECURITY: a key that names one unknown security after the other uses up look-ups that all keys share."""
+        asked = self._in_vain.get(key_id)
+        return asked is not None and len(asked) == IN_VAIN_MOST and time.monotonic() - asked[0] < IN_VAIN_PERIOD
 
     def _decide_and_reserve(self, asked: Asked, facts: Facts) -> AuditRecord | Refused:
         """INVARIANT: one synchronous step: key, clock, usage, decision and reservation see the same moment."""

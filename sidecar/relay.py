@@ -123,7 +123,7 @@ class Relay:
 
     async def open(self, choices: InitChoices, first_serial: int) -> Message:
         """Open the upstream session; return OpenD's InitConnect answer. Raises UpstreamError."""
-        session = await self._pool.open(self, choices, first_serial)
+        session = await self._pool.open(self, choices, first_serial, holder=self.caller.key_id)
         if self._gone:
             self._drop_session(session)
             raise UpstreamError("the client has gone")
@@ -299,6 +299,10 @@ class Relay:
         try:
             serial = session.send(item.row.id, plaintext, item.serial)
         except UpstreamError as error:
+            if forward is not None and forward.record is not None:
+                self._returns.order_lost(forward, str(error))
+            text = f"[sidecar:{Code.UPSTREAM_UNAVAILABLE.value}] {error}"
+            self._refuse(item.row.id, item.serial, item.fmt, Refused(Code.UPSTREAM_UNAVAILABLE, text))
             self._client.end(str(error))
             return
         self._pending[serial] = pending = Pending(item.row, item.serial, item.fmt, forward)

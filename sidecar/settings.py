@@ -142,6 +142,7 @@ class Upstream:
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 11111
     rsa_key: FilePath | None = None
     max_connections: Annotated[int, Field(strict=True, ge=8, le=100_000)] = 100
+    max_connections_per_key: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 50
     connect_timeout: Seconds = 5.0
     request_timeout: Seconds = 20.0
 

@@ -55,7 +55,7 @@ class House:
         while True:
             try:
                 self._ended.clear()
-                self._session = await self._pool.open(self, InitChoices(), house=True)
+                self._session = await self._pool.open(self, InitChoices())
                 await self._on_ready()
             except UpstreamError as error:
                 self._down(str(error))

@@ -18,7 +18,10 @@ DEAD_TICKS = 17
 
 
 class Pool:
-    """All sessions of this process to `host`:`port`. `max_connections` bounds them, the house connection included."""
+    """All sessions of this process to `host`:`port`.
+
+    `max_connections` bounds them, the house connection included; `max_per_key` those of one holder (None = no bound).
+    """
 
     def __init__(
         self,
@@ -26,6 +29,7 @@ class Pool:
         port: int,
         *,
         max_connections: int,
+        max_per_key: int | None = None,
         connect_timeout: float,
         reply_cap: int,
         rsa: RsaKey | None = None,
@@ -34,6 +38,8 @@ class Pool:
         self._host = host
         self._port = port
         self._max = max_connections
+        self._max_per_key = max_per_key
+        self._holders: dict[Session, str] = {}
         self._timeout = connect_timeout
         self._reply_cap = reply_cap
         self._rsa = rsa
@@ -50,20 +56,29 @@ class Pool:
         return len(self._sessions)
 
     async def open(
-        self, owner: SessionOwner, choices: InitChoices, first_serial: int = 1, *, house: bool = False
+        self, owner: SessionOwner, choices: InitChoices, first_serial: int = 1, *, holder: str | None = None
     ) -> Session:
-        """A session past its InitConnect. One place is kept for the house, which clients cannot take.
+        """A session past its InitConnect, held by a key's id; `holder` None is the house, for which one place is kept.
 
         Raises UpstreamError: `upstream_full` when the bound is reached, `upstream_unavailable` when OpenD cannot be
         reached, refuses, or does not answer within `connect_timeout`.
         """
-        if len(self._sessions) >= (self._max if house else self._max - 1):
+        held = sum(each == holder for each in self._holders.values())
+        if holder is not None and self._max_per_key is not None and held >= self._max_per_key:
+            raise UpstreamError(
+                f"this key holds {held} connections, the limit is {self._max_per_key}; "
+                "close some or raise `upstream.max_connections_per_key`",
+                "upstream_full",
+            )
+        if len(self._sessions) >= (self._max if holder is None else self._max - 1):
             raise UpstreamError(
                 f"all {self._max} connections to OpenD that the sidecar may use are taken, close some or raise `upstream.max_connections`",
                 "upstream_full",
             )
         session = Session(owner, choices, self._rsa, self._reply_cap, first_serial)
         self._sessions[session] = 0
+        if holder is not None:
+            self._holders[session] = holder
         self._on_count(len(self._sessions))
         try:
             async with asyncio.timeout(self._timeout):
@@ -89,6 +104,7 @@ class Pool:
 
     def forget(self, session: Session) -> None:
         """The session has ended; its place is free again. Safe to call twice."""
+        self._holders.pop(session, None)
         if self._sessions.pop(session, None) is not None:
             self._on_count(len(self._sessions))
 

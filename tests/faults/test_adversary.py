@@ -87,6 +87,16 @@ async def test_serials_at_the_end_of_their_range_end_one_connection_at_most(worl
     assert all(record.serial < MAX_SERIAL for record in orders)
 
 
+async def test_a_request_that_uses_up_the_serials_is_answered_and_the_connection_closed(world: World) -> None:
+    client = await world.client(ALICE)
+    serial = client.send(2202, client.order(), serial=MAX_SERIAL)
+    answer = await client.answer_to(2202, serial)
+    assert answer.text.startswith("[sidecar:upstream_unavailable]")
+    assert "connect again" in answer.text
+    assert await client.ended()
+    assert not world.orders_received()
+
+
 async def test_an_init_connect_with_the_last_serial_does_not_end_the_sidecar(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,18 +435,7 @@ def replace_key(record: dict[str, Any], which: str, **changes: Any) -> dict[str,
 # -- costs others -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "codes",
-    [
-        "known",
-        pytest.param(
-            "unknown",
-            marks=pytest.mark.xfail(
-                reason="OPEN: one key's unknown codes use up the look-ups of all keys, whose orders are then refused"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("codes", ["known", "unknown"])
 async def test_a_key_that_asks_for_many_securities_does_not_take_the_facts_from_others(
     tmp_path: Path, codes: str
 ) -> None:

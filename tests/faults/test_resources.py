@@ -180,7 +180,7 @@ async def test_an_idle_client_between_frames_is_left_alone(tmp_path: Path) -> No
 async def test_a_thousand_idle_connections_cost_little_and_one_more_client_is_served(tmp_path: Path) -> None:
     sandbox = SandboxSettings(tick_interval=0.0, limits=False, max_connections=2000)
     async with running(tmp_path, sandbox=sandbox) as world:
-        world.app.pool._max = 1100  # settings allow 128, which is all that OpenD takes
+        world.app.pool._max, world.app.pool._max_per_key = 1100, None
         before = resident()
         clients: list[RawClient] = []
         for _ in range(20):
@@ -209,9 +209,10 @@ async def test_more_clients_than_opend_takes_connections_are_told_so_and_may_com
         await world.assert_serves()
 
 
-@pytest.mark.xfail(reason="OPEN: no connections are kept for cancels, and one key may take all of them")
 async def test_one_key_cannot_take_every_connection_from_the_others(tmp_path: Path) -> None:
-    async with running(tmp_path, upstream=Upstream(max_connections=16, connect_timeout=2.0)) as world:
+    async with running(
+        tmp_path, upstream=Upstream(max_connections=16, max_connections_per_key=10, connect_timeout=2.0)
+    ) as world:
         for _ in range(20):
             await (await world.client()).init(CARL)
         owner = await world.client()
