@@ -20,7 +20,7 @@ from sidecar.sandbox import Sandbox, SandboxSettings
 from sidecar.settings import AdminListener, Audit, Keys, Limits, Listeners, Policy, Settings, TcpListener, Upstream
 from sidecar.wire import frame
 from sidecar.wire.body import serialise
-from sidecar.wire.catalog import CATALOG
+from sidecar.wire.catalog import CATALOG, PUSH_IDS
 from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import message_class
 
@@ -123,7 +123,8 @@ class RawClient:
         return answer
 
     def send_bytes(self, data: bytes) -> None:
-        self.writer.write(data)
+        with contextlib.suppress(RuntimeError):  # uvloop: the other side has closed
+            self.writer.write(data)
 
     def send(self, proto_id: int, request: Message | bytes, *, serial: int | None = None, fmt: int = PROTOBUF) -> int:
         """One well-formed frame; returns its serial."""
@@ -131,7 +132,7 @@ class RawClient:
             self.serial += 1
             serial = self.serial
         body = request if isinstance(request, bytes) else serialise(request, fmt)
-        self.writer.write(frame.build(proto_id, serial, body, fmt=fmt))
+        self.send_bytes(frame.build(proto_id, serial, body, fmt=fmt))
         return serial
 
     async def receive(self, timeout: float = 5.0) -> Received:
@@ -156,7 +157,7 @@ class RawClient:
                 got = await self.receive(timeout)
                 if got.proto_id == proto_id and got.serial == serial:
                     return got
-                (self.pushes if CATALOG[got.proto_id].direction.value == "push" else self.others).append(got)
+                (self.pushes if got.proto_id in PUSH_IDS else self.others).append(got)
 
     async def ask(
         self,

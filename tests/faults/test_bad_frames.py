@@ -231,3 +231,11 @@ async def test_an_answer_to_a_refused_json_request_is_json(world: World) -> None
     answer = await client.ask(2202, b'{"c2s":{}}', fmt=JSON)
     assert answer.fmt == JSON
     assert json.loads(answer.body)["retType"] == -1
+
+
+@pytest.mark.parametrize("fmt", [2, 7, 148])
+async def test_a_format_that_does_not_exist_is_answered_in_protobuf_in_quarantine_too(world: World, fmt: int) -> None:
+    client = await world.client(NOBODY)
+    for proto_id in (1004, 2202):
+        client.send_bytes(raw_frame(proto_id, 9, keep_alive().SerializeToString(), fmt=fmt))
+        assert (await client.receive()).fmt == 0
