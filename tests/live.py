@@ -253,12 +253,12 @@ class LiveSidecar(_Running):
                 env={**os.environ, "HOME": str(self.folder), "PYTHONPATH": str(PROJECT)},
             )  # fmt: skip
 
-        def opened() -> dict[str, Any] | None:
+        def opened() -> list[dict[str, Any]]:
             assert self._process is not None
             assert self._process.poll() is None, f"the sidecar ended at once:\n{self.log_text()}"
-            return next((line for line in self.log(before) if line.get("event") == "the sidecar is open"), None)
+            return [line for line in self.log(before) if line.get("event") == "the sidecar is open"]
 
-        line = eventually(opened, 20, "the sidecar's doors")
+        line = eventually(opened, 20, "the sidecar's doors")[0]
         self.ports, self.admin_port = line["tcp"], line["admin"]
         for listener, port in zip(self.settings["listeners"]["tcp"], self.ports, strict=True):
             listener["port"] = port

@@ -119,7 +119,7 @@ class SdkProcess:
     # -- pushes ---------------------------------------------------------------------------------------------------
 
     def pushes(self) -> list[dict[str, Any]]:
-        """Every push so far, each with its kind (quote, book, order, deal, ...), time and data."""
+        """Every push so far, each with its kind (quote, book, order, deal, ...), context, time and data."""
         self._seen.extend(self.begin("pushes").result(20).data)
         return self._seen
 

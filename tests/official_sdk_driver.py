@@ -25,16 +25,16 @@ PUSHES = []
 _lock = threading.Lock()
 
 
-def _pushed(kind, content):
+def _pushed(kind, context, content):
     with _lock:
-        PUSHES.append({"kind": kind, "at": time.time(), "data": content})
+        PUSHES.append({"kind": kind, "context": context, "at": time.time(), "data": content})
 
 
-def _handler(base, kind):
+def _handler(base, kind, context):
     class Handler(base):
         def on_recv_rsp(self, rsp_pb):
             answer = super().on_recv_rsp(rsp_pb)
-            _pushed(kind if answer[0] == futu.RET_OK else f"{kind} error", list(answer[1:]))
+            _pushed(kind if answer[0] == futu.RET_OK else f"{kind} error", context, list(answer[1:]))
             return answer
 
     return Handler()
@@ -68,7 +68,7 @@ def do_open(name, kind, key=None, **options):
         options.setdefault("filter_trdmarket", futu.TrdMarket.HK)
         context = futu.OpenSecTradeContext(**options)
     for push, base in HANDLERS["quote" if kind == "quote" else "trade"].items():
-        context.set_handler(_handler(base, push))
+        context.set_handler(_handler(base, push, name))
     CONTEXTS[name] = context
     return [0, None]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from live import LiveSandbox, LiveSidecar, Stage
@@ -55,7 +56,7 @@ def test_locking_by_one_bot_does_not_lock_the_others_out(office: Office) -> None
     office.sandbox.do(lambda: setattr(office.sandbox.sandbox.trading, "unlocked", True))
     assert office.bot.call("real", "unlock_trade", is_unlock=False).ok
     assert office.sandbox.sandbox.trading.unlocked
-    order = {"price": 400, "qty": 100, "code": "HK.00700", "trd_side": "BUY", "trd_env": "REAL"}
+    order: dict[str, Any] = {"price": 400, "qty": 100, "code": "HK.00700", "trd_side": "BUY", "trd_env": "REAL"}
     placed = office.bot.call("real", "place_order", **order)
     assert placed.ok, placed.data
     office.bot.call("real", "modify_order", "CANCEL", placed.data[0]["order_id"], 0, 0, trd_env="REAL")
@@ -89,7 +90,6 @@ def test_subscriptions_of_other_connections_are_never_shown(office: Office) -> N
 def test_pushes_go_to_the_connection_that_subscribed(office: Office) -> None:
     bot = office.bot
     assert bot.call("one", "subscribe", ["HK.00005"], ["QUOTE"]).ok
-    bot.forget_pushes()
-    office.sandbox.set_price("HK.00005", "72")
-    bot.wait_push("quote", lambda data: data[0][0]["code"] == "HK.00005")
-    assert len([push for push in bot.pushes() if push["kind"] == "quote"]) == 1
+    office.sandbox.set_price("HK.00005", "73")
+    bot.wait_push("quote", lambda data: (data[0][0]["code"], data[0][0]["last_price"]) == ("HK.00005", 73))
+    assert {push["context"] for push in bot.pushes() if "HK.00005" in str(push["data"])} == {"one"}
