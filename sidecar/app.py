@@ -97,7 +97,7 @@ class App:
         self.returns = Returns(
             grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics
         )
-        relay = RelaySettings(push_owner_wait=policy.push_owner_wait, order_linger=upstream.request_timeout)
+        relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
         for door in doors:
             self._tcp.append(
                 TcpListener(

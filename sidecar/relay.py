@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha1
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Answered, Asked, Forward, Gate, Refused
 from sidecar.grants import Caller, Grant
+from sidecar.held_pushes import HeldPushes
 from sidecar.policy.decision import Code, Refusal
 from sidecar.returns import Returns, Sight
 from sidecar.upstream.pool import Pool
@@ -58,10 +59,11 @@ class ClientPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """Times in seconds. `order_linger`: how long a session outlives its client for its orders' answers."""
+    """Times in seconds. `request_timeout`: when an unanswered request is given up, and how long a
+    session outlives its client for its orders' answers."""
 
     push_owner_wait: float = 2.0
-    order_linger: float = 20.0
+    request_timeout: float = 20.0
 
 
 @dataclass(slots=True)
@@ -83,6 +85,8 @@ class Pending:
     serial: int
     fmt: int
     forward: Forward | None = None
+    given_up: bool = False
+    """The client was told that OpenD did not answer; an order is still settled when it does."""
 
     @property
     def is_write(self) -> bool:
@@ -93,7 +97,7 @@ class Relay:
     """Made by a listener for one client in good standing. The listener feeds `receive`, and says when the client has gone."""
 
     __slots__ = (
-        "_blocked", "_client", "_gate", "_gone", "_held_pushes", "_lingering", "_lost", "_paused", "_pending", "_pool",
+        "_blocked", "_client", "_gate", "_gone", "_held_pushes", "_lingering", "_lost", "_overdue", "_paused", "_pending", "_pool",
         "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
     )  # fmt: skip
 
@@ -109,11 +113,12 @@ class Relay:
         self._settings = settings
         self._spawn = spawn
         self._session: Session | None = None
+        self._overdue: tuple[int, ...] = ()
         self._pending: dict[int, int | Pending] = {}
         """Upstream serial → the proto id of a request passed as it was, or what to do with the answer."""
         self._waiting: deque[Waiting] | None = None
         self._worker: asyncio.Task[Any] | None = None
-        self._held_pushes: list[tuple[int, bytes]] | None = None
+        self._held_pushes: HeldPushes | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._gone = False
         self._lost: str | None = None
@@ -408,7 +413,8 @@ class Relay:
 
     async def _order_replied(self, entry: Pending, forward: Forward, response: Message) -> None:
         await self._returns.order_answered(forward, response)
-        self._reply(entry.row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
+        if not entry.given_up:
+            self._reply(entry.row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
         if self._gone and not self._owes_orders():
             self._close_session()
 
@@ -417,7 +423,10 @@ class Relay:
         if row.judged:
             sight = self._returns.judge_push(self.caller, proto_id, plaintext)
             if sight is Sight.WAIT and not self._gone:
-                self._hold_push(proto_id, plaintext)
+                if self._held_pushes is None:
+                    patience = self._settings.push_owner_wait
+                    self._held_pushes = HeldPushes(self.caller, self._returns, self._push, patience)
+                self._held_pushes.hold(proto_id, plaintext)
                 return
             shown = sight is Sight.SHOW
         else:
@@ -437,39 +446,6 @@ class Relay:
         self._reply(row.id, 0, fmt, plaintext)
         self._gate.metrics.pushes(self.caller.iface).inc()
 
-    def _hold_push(self, proto_id: int, plaintext: bytes) -> None:
-        """Keep a push until its order's owner is known, for at most `push_owner_wait`."""
-        if self._held_pushes is None:
-            self._held_pushes = []
-            self._returns.on_owner_known.add(self._look_again)
-        held = (proto_id, plaintext)
-        self._held_pushes.append(held)
-        asyncio.get_running_loop().call_later(self._settings.push_owner_wait, self._give_up_push, held)
-
-    def _look_again(self) -> None:
-        held, self._held_pushes = self._held_pushes or [], []
-        for proto_id, plaintext in held:
-            sight = self._returns.judge_push(self.caller, proto_id, plaintext)
-            if sight is Sight.WAIT:
-                self._held_pushes.append((proto_id, plaintext))
-            elif sight is Sight.SHOW:
-                self._push(CATALOG[proto_id], plaintext)
-            else:
-                self._returns.hidden(self.caller, CATALOG[proto_id])
-        if not self._held_pushes:
-            self._release_pushes()
-
-    def _give_up_push(self, held: tuple[int, bytes]) -> None:
-        if self._held_pushes is not None and held in self._held_pushes:
-            self._held_pushes.remove(held)
-            self._returns.hidden(self.caller, CATALOG[held[0]])
-            if not self._held_pushes:
-                self._release_pushes()
-
-    def _release_pushes(self) -> None:
-        self._held_pushes = None
-        self._returns.on_owner_known.discard(self._look_again)
-
     # -- ends -----------------------------------------------------------------------------------------------------
 
     def upstream_lost(self, reason: str) -> None:
@@ -479,24 +455,42 @@ class Relay:
             self._pool.forget(session)
         pending, self._pending = self._pending, {}
         for serial, entry in pending.items():
-            if isinstance(entry, Pending) and entry.is_write:
-                assert entry.forward is not None
-                self._returns.order_lost(entry.forward, reason)
-                text = f"{reason} before it answered; whether this was done is unknown, look at the order list before you repeat it"
-                lost = Refused(
-                    Code.UPSTREAM_UNAVAILABLE,
-                    Refusal(Code.UPSTREAM_UNAVAILABLE, text).text(entry.forward.asked.decision_id),
-                )
-            else:
-                lost = Refused(Code.UPSTREAM_UNAVAILABLE, f"[sidecar:{Code.UPSTREAM_UNAVAILABLE.value}] {reason}")
-            if isinstance(entry, int):
-                self._refuse(entry, serial, PROTOBUF, lost)
-            else:
-                self._refuse(entry.row.id, entry.serial, entry.fmt, lost)
+            self._give_up(serial, entry, reason)
         if not self._gone:
             self._lost = reason
             self._refuse_waiting(reason)
             self._client.end(reason)
+
+    def give_up_overdue(self) -> None:
+        """Answer what was pending at the last call and still is. Called every half of `request_timeout`: never silence."""
+        for serial in self._overdue:
+            entry = self._pending.get(serial)
+            if entry is None:
+                continue
+            self._give_up(serial, entry, "OpenD did not answer in time")
+            if isinstance(entry, Pending) and entry.is_write:
+                self._pending[serial] = replace(entry, given_up=True)
+            else:
+                del self._pending[serial]
+        self._overdue = tuple(
+            serial for serial, entry in self._pending.items() if isinstance(entry, int) or not entry.given_up
+        )
+        self._pace()
+
+    def _give_up(self, serial: int, entry: int | Pending, reason: str) -> None:
+        """Tell the client that an answer does not come, and record it of an order."""
+        if isinstance(entry, int):
+            self._refuse(entry, serial, PROTOBUF, _unanswered(reason))
+            return
+        if entry.given_up:
+            return
+        refused = _unanswered(reason)
+        if entry.is_write:
+            assert entry.forward is not None
+            self._returns.order_lost(entry.forward, reason)
+            text = f"{reason}; whether this was done is unknown, look at the order list before you repeat it"
+            refused = Refused(refused.code, Refusal(refused.code, text).text(entry.forward.asked.decision_id))
+        self._refuse(entry.row.id, entry.serial, entry.fmt, refused)
 
     def _refuse_waiting(self, reason: str) -> None:
         """What waits is answered. The one being decided is recorded when it meets the obstacle, at its last look."""
@@ -527,12 +521,12 @@ class Relay:
         self._pace()
 
     def client_gone(self) -> None:
-        """The client's connection has ended. The session stays for `order_linger` while orders are unanswered."""
+        """The client's connection has ended. The session stays for `request_timeout` while orders are unanswered."""
         if self._gone:
             return
         self._gone = True
         if self._held_pushes is not None:
-            self._release_pushes()
+            self._held_pushes.close()
         if self._waiting is not None:
             while len(self._waiting) > (1 if self._worker is not None else 0):
                 item = self._waiting.pop()
@@ -541,7 +535,7 @@ class Relay:
         if self._session is None:
             return
         if self._owes_orders():
-            self._lingering = asyncio.get_running_loop().call_later(self._settings.order_linger, self._close_session)
+            self._lingering = asyncio.get_running_loop().call_later(self._settings.request_timeout, self._close_session)
         else:
             self._close_session()
 
@@ -553,7 +547,7 @@ class Relay:
             self._lingering.cancel()
             self._lingering = None
         for entry in self._pending.values():
-            if isinstance(entry, Pending) and entry.forward is not None and entry.is_write:
+            if isinstance(entry, Pending) and entry.forward is not None and entry.is_write and not entry.given_up:
                 self._returns.order_lost(entry.forward, "the client has gone and OpenD did not answer in time")
         self._pending.clear()
         session, self._session = self._session, None
@@ -577,3 +571,8 @@ class Relay:
         elif self._paused and not busy:
             self._paused = False
             self._client.resume_reading()
+
+
+def _unanswered(reason: str) -> Refused:
+    code = Code.UPSTREAM_UNAVAILABLE
+    return Refused(code, f"[sidecar:{code.value}] {reason}")

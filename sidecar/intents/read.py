@@ -216,6 +216,8 @@ def _read_own_orders(c2s: Any) -> ReadAccount:
 def _order_id_ex(c2s: Any) -> str:
     """SECURITY: an id in another spelling (spaces, wide digits) may name an order to OpenD and none to the ledger."""
     given = fields.text(c2s.orderIDEx, "orderIDEx")
+    if len(given) > 1 and given.isdecimal() and given.startswith("0"):  # should OpenD read it as a number
+        raise malformed(f"orderIDEx `{given}` is not in OpenD's spelling: no leading zeros")
     if given and not _ORDER_ID_EX.fullmatch(given):
         raise malformed(f"orderIDEx `{ascii(given)[1:-1]}` is not in OpenD's spelling: letters, digits and `_.:-`")
     return given

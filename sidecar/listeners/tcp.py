@@ -41,6 +41,9 @@ _HOW_TO_SHOW_A_KEY = Refusal(
 _NO_KEY_HAS_THIS = b""
 _LAST_WORDS = 5.0
 """Seconds in which a client that is let go may still read what was sent to it."""
+_ANSWERS_WITHOUT_KEY = 20
+"""SECURITY: requests of one client in quarantine that are answered in a second; the others of its chunk wait, unread bytes
+in its socket. A chunk holds thousands of the smallest, and nothing else moves while they are answered."""
 _STRANGER_CAP = 16 * 1024
 """Bytes. SECURITY: what is kept and parsed of a client without a good key; an InitConnect has some 100, with RSA 8192 at most."""
 
@@ -89,6 +92,7 @@ class TcpListener:
         self.spawn = spawn
         self.clients: set[TcpClient] = set()
         self._parked: deque[TcpClient] = deque()
+        self._next_sweep = 0.0
         self._networks = None if door.allowed_ips is None else [ipaddress.ip_network(each) for each in door.allowed_ips]
         self._server: asyncio.Server | None = None
         self.port = door.port
@@ -124,8 +128,13 @@ class TcpListener:
     def tick(self) -> None:
         """Every second: end clients that are too slow to introduce themselves or to finish a frame, or too long in quarantine."""
         now = asyncio.get_running_loop().time()
+        sweep = now >= self._next_sweep
+        if sweep:
+            self._next_sweep = now + self.relay_settings.request_timeout / 2
         for client in list(self.clients):
             client.tick(now)
+            if sweep:
+                client.give_up_overdue()
 
     def forget(self, client: TcpClient) -> None:
         """The client's connection has ended. Safe to call twice."""
@@ -160,6 +169,7 @@ class TcpClient(asyncio.Protocol):
 
     __slots__ = (
         "_address",
+        "_answers_left",
         "_deadline",
         "_early",
         "_ended",
@@ -186,6 +196,8 @@ class TcpClient(asyncio.Protocol):
         self._stalled_since = 0.0
         self._introduced = False
         self._early: tuple[bytes, list[Head]] | None = None
+        """Frames read and not looked at yet."""
+        self._answers_left = _ANSWERS_WITHOUT_KEY
         self.cipher: Cipher | None = None
         self.push_fmt = PROTOBUF
 
@@ -242,6 +254,11 @@ class TcpClient(asyncio.Protocol):
             if self._ended:
                 return
             if self._quarantine is not None:
+                if not self._answers_left:
+                    self._early = (chunk, heads[index:])  # waits for the next tick
+                    self.pause_reading()
+                    return
+                self._answers_left -= 1
                 self._refuse_quarantined(chunk, head)
             elif self._relay is not None:
                 self._early = (chunk, heads[index:])  # came along with InitConnect, waits for its answer
@@ -272,8 +289,8 @@ class TcpClient(asyncio.Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         transport = self._transport
-        if transport is None or self._ended:
-            return
+        if transport is None or self._ended or transport.is_closing():
+            return  # asyncio warns of every write to a connection that broke
         transport.write(data)
         unsent = transport.get_write_buffer_size()
         if unsent > self._listener.door.client_buffer:
@@ -428,10 +445,19 @@ class TcpClient(asyncio.Protocol):
             self._cut(f"it fell behind for more than {self._listener.door.client_stall:g} s")
         elif self._quarantine is not None and now > self._quarantine.until:
             self.end("the quarantine is over")
+        elif self._quarantine is not None:
+            self._answers_left = _ANSWERS_WITHOUT_KEY
+            if self._early is not None:
+                self._go_on()
         elif self._deadline and now > self._deadline:
             self._listener.gate.metrics.client_cut("idle")
             log.info("a client took too long over a frame and was cut", address=self._address)
             self.end("too slow")
+
+    def give_up_overdue(self) -> None:
+        """Answer the requests that OpenD leaves unanswered."""
+        if self._relay is not None:
+            self._relay.give_up_overdue()
 
     def _broken(self, error: WireError) -> None:
         """Bytes that are not the protocol: recorded, answered where a header could be read, and closed."""

@@ -70,7 +70,7 @@ class Pool:
                 "close some or raise `upstream.max_connections_per_key`",
                 "upstream_full",
             )
-        if len(self._sessions) >= (self._max if holder is None else self._max - 1):
+        if holder is not None and len(self._holders) >= self._max - 1:
             raise UpstreamError(
                 f"all {self._max} connections to OpenD that the sidecar may use are taken, close some or raise `upstream.max_connections`",
                 "upstream_full",

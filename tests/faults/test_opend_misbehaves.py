@@ -14,6 +14,7 @@ import pytest
 from faults_world import ALICE, BOB, CARL, DORA, HK_PAPER, REAL, World, change, global_state, running
 
 from sidecar.sandbox import Sandbox, SandboxSettings
+from sidecar.settings import Upstream
 from sidecar.wire import frame
 from sidecar.wire.frame import JSON, FrameReader
 from sidecar.wire.messages import message_class
@@ -351,3 +352,16 @@ async def test_a_cancel_passes_while_facts_and_account_lists_are_silent(tmp_path
         twister.twist = lambda number, _, data: [] if number in (2001, 3202, 3203, 2201) else [data]
         answer = await client.ask(2205, change(client.conn_id, 900, order_id=mine.orderID), timeout=2)
         assert answer.ret_type == 0, answer.text
+
+
+async def test_what_opend_never_answers_is_answered_by_the_sidecar_and_the_order_counts(tmp_path: Path) -> None:
+    async with twisted(tmp_path, upstream=Upstream(request_timeout=2.0)) as (world, twister):
+        client = await world.client(ALICE)
+        twister.twist = lambda number, _, data: [] if number in (1002, 2202, 2208) else [data]
+        read = await client.ask(1002, global_state(), timeout=10)
+        assert read.text.startswith("[sidecar:upstream_unavailable] OpenD did not answer in time")
+        order = await client.ask(2202, client.order(), timeout=10)
+        assert order.text.startswith(
+            "[sidecar:upstream_unavailable] OpenD did not answer in time; whether this was done"
+        )
+        assert used(world)[0] == 1
