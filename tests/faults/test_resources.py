@@ -104,8 +104,8 @@ async def test_a_client_that_stops_reading_is_cut_at_its_buffer_and_the_others_a
 
 async def test_a_client_that_asks_and_never_reads_is_cut_at_its_buffer(tmp_path: Path) -> None:
     async with running(tmp_path, limits=Limits(client_buffer=256 * 1024)) as world:
-        sock = await deaf(world, NOBODY)
-        flood = b"".join(frame.build(1002, number, b"") for number in range(2, 5000))
+        sock = await deaf(world, CARL)
+        flood = b"".join(frame.build(2202, number, b"") for number in range(2, 5000))
         loop = asyncio.get_running_loop()
         with pytest.raises((ConnectionError, TimeoutError)):
             async with asyncio.timeout(10):
@@ -118,10 +118,10 @@ async def test_a_client_that_asks_and_never_reads_is_cut_at_its_buffer(tmp_path:
 
 async def test_a_client_that_is_let_go_and_does_not_read_does_not_keep_its_place(tmp_path: Path) -> None:
     async with running(tmp_path, limits=Limits(handshake_timeout=1.0, frame_timeout=1.0)) as world:
-        sock = await deaf(world, NOBODY)
+        sock = await deaf(world, CARL)
         loop = asyncio.get_running_loop()
         body = b""
-        await loop.sock_sendall(sock, b"".join(frame.build(1002, n, body) for n in range(2, 5_000)))
+        await loop.sock_sendall(sock, b"".join(frame.build(2202, n, body) for n in range(2, 5_000)))
         await asyncio.sleep(0.3)
         await loop.sock_sendall(sock, b"garbage garbage")  # it is let go, with much unread
         await world.until(lambda: not world.app._tcp[0].clients, timeout=8)
