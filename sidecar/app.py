@@ -210,6 +210,7 @@ class App:
 
     async def _close_doors(self) -> None:
         """Accept nobody new, let what is being decided finish and what was sent be answered, then close the clients."""
+        self.gate.closing = True
         for listener in self._tcp:
             listener.stop_accepting()
         deadline = time.monotonic() + self.settings.drain

@@ -134,6 +134,8 @@ class Gate:
         self._spawn = spawn
         self._clock = clock
         self._in_vain: dict[str, deque[float]] = {}
+        self.closing = False
+        """Set while the sidecar drains: orders that are not reserved yet are refused, cancels go on."""
 
     # -- admit ----------------------------------------------------------------------------------------------------
 
@@ -313,6 +315,8 @@ class Gate:
         if isinstance(grant, Refusal):
             return self.refuse_asked(asked, grant)
         refusal = self._unfit_for_orders()
+        if self.closing:
+            refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
         known = self._remembered(intent)

@@ -205,7 +205,7 @@ async def test_more_clients_than_opend_takes_connections_are_told_so_and_may_com
         for client in inside:
             assert (await client.ask(1002, global_state())).ret_type == 0
         await inside[0].close()
-        await world.until(lambda: world.app.pool.count < 7)
+        await world.until(lambda: world.app.pool.count < 8)
         await world.assert_serves()
 
 
