@@ -135,7 +135,7 @@ class Gate:
         self._clock = clock
         self._in_vain: dict[str, deque[float]] = {}
         self.closing = False
-        """Set while the sidecar drains: orders that are not reserved yet are refused, cancels go on."""
+        """Set while the sidecar drains: orders that come now are refused, cancels go on."""
 
     # -- admit ----------------------------------------------------------------------------------------------------
 
@@ -169,6 +169,9 @@ class Gate:
         except BodyError as error:
             return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
         asked = Asked(caller, row, message, intent, decision_id, arrived, endpoint=endpoint_name(row.name, row.id))
+        if self.closing and asked.is_order:
+            refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
+            return self.refuse_asked(asked, refusal)
         if isinstance(intent, PlaceOrder) and not self._unsure_of_account(intent) and self._asks_opend(caller, intent):
             refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
             if refusal is not None:
@@ -315,8 +318,6 @@ class Gate:
         if isinstance(grant, Refusal):
             return self.refuse_asked(asked, grant)
         refusal = self._unfit_for_orders()
-        if self.closing:
-            refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
         known = self._remembered(intent)
