@@ -170,8 +170,8 @@ class Gate:
             return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
         asked = Asked(caller, row, message, intent, decision_id, arrived, endpoint=endpoint_name(row.name, row.id))
         if self.closing and asked.is_order:
-            refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
-            return self.refuse_asked(asked, refusal)
+            stopping = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
+            return self.refuse_asked(asked, stopping)
         if isinstance(intent, PlaceOrder) and not self._unsure_of_account(intent) and self._asks_opend(caller, intent):
             refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
             if refusal is not None:
