@@ -15,6 +15,8 @@ HOW_TO_GET = {
     "haproxy": "install haproxy from your system's packages",
     "json sdk": "`make real-parts` makes .venv-json (futu-api with protobuf before 6), "
     "or name its interpreter in SIDECAR_JSON_PYTHON",
+    "small disk": "the right to mount a tmpfs: run the tests as root",
+    "root": "run the tests as root: only root may give files away",
     "talib": "`make real-parts` installs TA-Lib into the project's environment",
     "port 11111": "end what listens on 127.0.0.1:11111; the SDK's examples know no other port",
 }

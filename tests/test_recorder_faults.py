@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from real_parts import need
 
 from sidecar.audit.chain import Head
 from sidecar.audit.log import AuditLog
@@ -150,11 +151,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     if not hasattr(os, "getuid") or os.getuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a small file system")
+        need("small disk", False)
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True, check=False
     ).returncode:
-        pytest.skip("this machine does not allow mounting")
+        need("small disk", False)
     try:
         yield disk
     finally:

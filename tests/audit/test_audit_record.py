@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +12,7 @@ import pytest
 from audit_making import NOON, chain, open_log, record, refusal
 from hypothesis import given
 from hypothesis import strategies as st
+from real_parts import need_program
 
 from sidecar.audit.record import KEY_MISSING, AuditRecord, endpoint_name, timestamp, to_json
 
@@ -93,8 +93,8 @@ def test_endpoints_read_like_words(name: str, proto_id: int, endpoint: str) -> N
     assert endpoint_name(name, proto_id) == endpoint
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
 def test_the_queries_people_use_work_on_every_line(tmp_path: Path) -> None:
+    need_program("jq")
     path = tmp_path / "audit.jsonl"
     log, _ = open_log(path)
     log.append(

@@ -31,6 +31,7 @@ from faults_world import (
     running,
     write_keys,
 )
+from real_parts import need
 
 from sidecar.ledger.clock import day_starts
 from sidecar.ledger.ledger import Ledger
@@ -54,7 +55,7 @@ def tmpfs(where: Path, size: str) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)], capture_output=True, check=False
     )
     if made.returncode:
-        pytest.skip("SKIPPED, needs the right to mount a small tmpfs: run the tests as root")
+        need("small disk", False)
     try:
         yield where
     finally:
