@@ -7,7 +7,9 @@ to (`key` in the listener's settings). Requests are the relay's business; no rul
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
+import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +46,8 @@ _LAST_WORDS = 5.0
 _ANSWERS_WITHOUT_KEY = 20
 """SECURITY: requests of one client in quarantine that are answered in a second; the others of its chunk wait, unread bytes
 in its socket. A chunk holds thousands of the smallest, and nothing else moves while they are answered."""
+_PROBE_AFTER, _PROBE_EVERY, _PROBES = 60, 10, 3
+"""Seconds of silence before the system asks whether a client's machine is still there, between questions, and how often."""
 _STRANGER_CAP = 16 * 1024
 """Bytes. SECURITY: what is kept and parsed of a client without a good key; an InitConnect has some 100, with RSA 8192 at most."""
 
@@ -164,6 +168,17 @@ class TcpListener:
         return any(parsed in network for network in self._networks)
 
 
+def _notice_when_gone(transport: asyncio.BaseTransport) -> None:
+    """Let the system find out when a client's machine has vanished: its connection to OpenD would be kept for ever."""
+    sock = transport.get_extra_info("socket")
+    options = {"TCP_KEEPIDLE": _PROBE_AFTER, "TCP_KEEPINTVL": _PROBE_EVERY, "TCP_KEEPCNT": _PROBES}
+    with contextlib.suppress(OSError):  # not a TCP socket, or closed already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if hasattr(socket, name):  # macOS and Windows have not all of them
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 class TcpClient(asyncio.Protocol):
     """One client connection: handshake, then a relay or the quarantine."""
 
@@ -220,6 +235,7 @@ class TcpClient(asyncio.Protocol):
             self._ended = True
             self._transport.abort()
             return
+        _notice_when_gone(transport)
         self._transport.set_write_buffer_limits(high=listener.door.client_buffer // 8)
         self._deadline = asyncio.get_running_loop().time() + listener.door.handshake_timeout
         listener.clients.add(self)
@@ -379,7 +395,7 @@ class TcpClient(asyncio.Protocol):
     def _identify(self, intro: Introduction) -> Caller:
         """SECURITY: a secret that was shown and is wrong never falls back to another key."""
         client_id, rsa_key_id = intro.client_id, intro.rsa_key_id
-        if client_id.startswith(KEY_PREFIX):
+        if KEY_PREFIX in client_id.casefold():  # also `FC_...`, ` fc_...`, `Bearer fc_...`: meant as a key
             caller = self._listener.gate.grants.identify(_IFACE, client_id, self._address)
             if rsa_key_id is not None and caller.key_id != rsa_key_id:
                 return Caller(_IFACE, None, self._address, _NO_KEY_HAS_THIS)

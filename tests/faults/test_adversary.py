@@ -347,7 +347,8 @@ async def test_a_key_shown_on_a_listener_bound_to_another_counts_and_a_wrong_one
         assert (await silent.place()).ret_type == 0
         reader = await world.client(CARL)
         assert (await reader.place()).text.startswith("[sidecar:scope]")
-        for wrong in ("fc_", "fc_alice", ALICE[:-1], ALICE + " ", ALICE.upper().replace("FC_", "fc_")):
+        spelled = (" " + ALICE, ALICE.upper(), "Bearer " + ALICE, "\ufeff" + ALICE)
+        for wrong in ("fc_", "fc_alice", ALICE[:-1], ALICE + " ", ALICE.upper().replace("FC_", "fc_"), *spelled):
             stranger = await world.client(wrong)
             assert (await stranger.place()).text.startswith("[sidecar:key_unknown]")
         assert len(world.orders_received()) == 1

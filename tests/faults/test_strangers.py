@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from itertools import pairwise
 
 from faults_world import CARL, NOBODY, World, global_state, keep_alive
@@ -46,3 +47,11 @@ async def test_a_slowed_client_is_answered_again_in_the_seconds_that_follow(worl
     answer = await stranger.answer_to(1002, 1049, timeout=8)
     assert answer.text.startswith("[sidecar:key_unknown]")
     assert (await stranger.ask(1004, keep_alive(), timeout=8)).ret_type == 0
+
+
+async def test_the_system_is_asked_to_notice_clients_whose_machine_has_vanished(world: World) -> None:
+    await world.client(CARL)
+    (client,) = world.app._tcp[0].clients
+    assert client._transport is not None
+    sock = client._transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
