@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -108,7 +109,8 @@ class TcpListener:
                 lambda: TcpClient(self), self.door.bind, self.door.port, backlog=1024
             )
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            number = getattr(error, "errno", None)  # asyncio puts a sentence of its own into strerror
+            reason = os.strerror(number).lower() if number and number > 0 else str(error)
             raise ConfigError(
                 f"cannot listen on {self.door.bind}:{self.door.port} ({reason}); "
                 "choose another port with `--tcp-port` or the setting `listeners.tcp`"
