@@ -217,14 +217,15 @@ class Returns:
 
     def _reserved_as(self, subject: PushSubject) -> str | None:
         """The reservation an early push belongs to, when its order id is not mapped yet."""
-        waiting = [r for r in self._ledger.unsettled(subject.account.acc_id) if _same_order(r, subject)]
-        if not waiting:
+        acc_id, remark = subject.account.acc_id, subject.remark or ""
+        if TAG.fullmatch(remark):
+            reserved = self._ledger.waiting(acc_id, remark[1:])
+            return remark[1:] if reserved is not None and _same_order(reserved, subject) else None
+        matches = [r.decision_id for r in self._ledger.unsettled(acc_id) if r.remark == remark and _same_order(r, subject)]
+        if len(matches) != 1:
             return None
-        if TAG.fullmatch(subject.remark or ""):
-            return next((r.decision_id for r in waiting if r.remark == subject.remark), None)
-        matches = [r.decision_id for r in waiting if r.remark == (subject.remark or "")]
-        owner = self._ledger.owner_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
-        return matches[0] if len(matches) == 1 and owner is None else None
+        known = self._ledger.owner_of(acc_id, subject.order_id, subject.order_id_ex)
+        return matches[0] if known is None else None
 
 
 def _sees_all_orders(grant: Grant) -> bool:

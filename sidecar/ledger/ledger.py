@@ -204,6 +204,11 @@ class Ledger:
             return None
         return OrderOwner(entry.reservation.key_id)
 
+    def waiting(self, acc_id: int, decision_id: str) -> Reservation | None:
+        """The account's reservation under this decision, while its fate is not known."""
+        entry = self._unsettled.get(acc_id, {}).get(decision_id)
+        return None if entry is None else entry.reservation
+
     def unsettled(self, acc_id: int) -> list[Reservation]:
         """The account's reservations whose fate is not known, oldest first."""
         return [entry.reservation for entry in self._unsettled.get(acc_id, {}).values()]
