@@ -221,7 +221,9 @@ class Returns:
         if TAG.fullmatch(remark):
             reserved = self._ledger.waiting(acc_id, remark[1:])
             return remark[1:] if reserved is not None and _same_order(reserved, subject) else None
-        matches = [r.decision_id for r in self._ledger.unsettled(acc_id) if r.remark == remark and _same_order(r, subject)]
+        matches = [
+            r.decision_id for r in self._ledger.unsettled(acc_id) if r.remark == remark and _same_order(r, subject)
+        ]
         if len(matches) != 1:
             return None
         known = self._ledger.owner_of(acc_id, subject.order_id, subject.order_id_ex)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,17 @@ async def test_a_revocation_while_facts_are_gathered_stops_it_before_it_is_writt
     verdict = await deciding
     assert verdict.code is Code.KEY_REVOKED
     assert "written" not in world.transcript
+
+
+async def test_a_key_that_expires_while_the_order_is_written_stops_it(tmp_path: Path) -> None:
+    world = World(tmp_path, expires_at="2999-01-01T00:00:00Z")
+
+    def time_passes() -> None:
+        world.gate.grants._clock = lambda: datetime(2999, 1, 2, tzinfo=UTC)
+
+    world.during_commit = time_passes
+    assert (await world.decide(world.place())).code is Code.KEY_EXPIRED
+    assert world.orders_used == 0
 
 
 async def test_a_market_taken_off_the_key_while_the_order_is_written_stops_it(tmp_path: Path) -> None:

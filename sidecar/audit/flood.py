@@ -9,6 +9,8 @@ from sidecar.audit.record import KEY_INVALID, AuditRecord
 
 PERIOD = 1.0
 """Seconds for which repeats are summed."""
+SINGLY = 10
+"""Refusals of one key and code within a second that are recorded one by one: a bot that tries several orders at once."""
 MOST_SOURCES = 1_000
 """Addresses and key-and-code pairs told apart at one time; what comes on top shares one sum."""
 MOST_WITHOUT_KEY = 50
@@ -26,13 +28,15 @@ class _Sum:
     until: float
     latest: AuditRecord
     count: int = 0
+    singly: int = 1
+    """How many of this second were written one by one."""
 
 
 class FloodControl:
     """Says of each record whether it is written now.
 
-    The first of a kind is written at once, repeats within the second are summed into one record whose `count` says
-    how many it stands for besides those written. While repeats go on there is one summed record a second.
+    The first of a kind are written at once (`SINGLY`; without a valid key one), repeats within the second are summed into
+    one record whose `count` says how many it stands for besides those. While repeats go on there is one a second.
     A kind is: the address, for refusals without a valid key; key and code, for the others.
     """
 
@@ -54,6 +58,10 @@ class FloodControl:
         if record.outcome == "reject":
             source = (record.key_id, record.reason or "") if keyed else ("", record.address or "")
             known = self._sums.get(source)
+            if known is not None and keyed and known.singly < SINGLY and self._written[keyed] < MOST_WITH_KEY:
+                known.singly += 1
+                self._written[keyed] += 1
+                return True
             if known is not None:
                 known.latest = record
                 known.count += 1
@@ -103,7 +111,7 @@ class FloodControl:
                 continue
             records.append(_summed(source, known))
             if not everything:
-                self._sums[source] = _Sum(now + PERIOD, known.latest)
+                self._sums[source] = _Sum(now + PERIOD, known.latest, singly=SINGLY)
         return records
 
 

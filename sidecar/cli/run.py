@@ -35,8 +35,30 @@ def run(config: Path | None, **flags: Any) -> None:
 
 def serve(settings: Settings) -> None:
     """Run one sidecar on the fastest event loop there is."""
+    _allow_files(
+        sum(settings.limits.max_clients for _ in settings.listeners.tcp) + settings.upstream.max_connections + 64
+    )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_run(settings))
+
+
+def _allow_files(wanted: int) -> None:
+    """Every connection is an open file; take as many as may be needed, and say so where the system allows fewer."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        structlog.get_logger().warning(
+            "too few open files are allowed for all connections; raise `ulimit -n` or lower `limits.max_clients`",
+            allowed=allowed,
+            wanted=wanted,
+        )
 
 
 async def _run(settings: Settings) -> None:

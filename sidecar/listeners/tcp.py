@@ -140,7 +140,7 @@ class TcpListener:
         for client in list(self.clients):
             client.tick(now)
             if sweep:
-                client.give_up_overdue()
+                client.sweep(now)
 
     def forget(self, client: TcpClient) -> None:
         """The client's connection has ended. Safe to call twice."""
@@ -194,6 +194,7 @@ class TcpClient(asyncio.Protocol):
         "_listener",
         "_quarantine",
         "_reader",
+        "_refused_since",
         "_relay",
         "_stalled_since",
         "_transport",
@@ -211,6 +212,7 @@ class TcpClient(asyncio.Protocol):
         self._deadline = 0.0
         self._ended = False
         self._stalled_since = 0.0
+        self._refused_since = 0.0
         self._introduced = False
         self._early: tuple[bytes, list[Head]] | None = None
         """Frames read and not looked at yet."""
@@ -472,10 +474,18 @@ class TcpClient(asyncio.Protocol):
             log.info("a client took too long over a frame and was cut", address=self._address)
             self.end("too slow")
 
-    def give_up_overdue(self) -> None:
-        """Answer the requests that OpenD leaves unanswered."""
-        if self._relay is not None:
-            self._relay.give_up_overdue()
+    def sweep(self, now: float) -> None:
+        """Now and then: answer what OpenD leaves unanswered, and let go of a client whose key has been bad for long."""
+        if self._relay is None:
+            return
+        self._relay.give_up_overdue()
+        if isinstance(self._listener.gate.grants.of(self._relay.caller), Grant):
+            self._refused_since = 0.0
+        elif not self._refused_since:
+            self._refused_since = now
+        elif now - self._refused_since > self._listener.door.quarantine:
+            self._listener.gate.metrics.client_cut("key_revoked")
+            self.end("its key has not been good for long")
 
     def _broken(self, error: WireError) -> None:
         """Bytes that are not the protocol: recorded, answered where a header could be read, and closed."""

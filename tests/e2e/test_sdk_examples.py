@@ -22,9 +22,9 @@ from live import LiveSandbox, LiveSidecar, Stage
 from real_parts import need
 
 PORT = 11111
-ENDLESS_FOR = 15.0
+ENDLESS_FOR = 60.0
 """Seconds a script without an end may run."""
-AT_MOST = 60.0
+AT_MOST = 90.0
 
 EXAMPLES = (
     "quote_push",

@@ -16,6 +16,7 @@ from faults_world import (
     CARL,
     DORA,
     HK_PAPER,
+    KEYS,
     NOBODY,
     RawClient,
     World,
@@ -25,6 +26,7 @@ from faults_world import (
     keep_alive,
     raw_frame,
     running,
+    write_keys,
 )
 
 from sidecar.listeners.tcp import MAX_PARKED
@@ -398,3 +400,13 @@ async def test_a_storm_of_reconnecting_clients_leaves_nothing_behind(world: Worl
     await world.until(lambda: world.app.pool.count == 1 and not world.app._tcp[0].clients)
     await world.assert_serves()
     assert HK_PAPER in world.sandbox.accounts
+
+
+async def test_a_connection_whose_key_stays_revoked_gives_its_place_at_opend_back(tmp_path: Path) -> None:
+    slow = Upstream(connect_timeout=2.0, request_timeout=1.0)
+    async with running(tmp_path, upstream=slow, quarantine=1.0) as world:
+        client = await world.client(CARL)
+        write_keys(tmp_path / "keys.json", tuple(record for record in KEYS if record["id"] != "carl"))
+        world.app.reload()
+        assert (await client.ask(1002, global_state())).text.startswith("[sidecar:key_revoked]")
+        await world.until(lambda: world.app.pool.count == 1, timeout=8)
