@@ -296,8 +296,8 @@ class App:
 
     async def _learn_accounts(self) -> None:
         await self.accounts.refresh()
-        request = message_class("Trd_SubAccPush.Request")()
-        request.c2s.accIDList.extend(sorted(self.accounts.all_ids()))  # type: ignore[attr-defined]
+        request: Any = message_class("Trd_SubAccPush.Request")()
+        request.c2s.accIDList.extend(sorted(self.accounts.all_ids()))
         await self.house.ask(catalog.SUB_ACC_PUSH, request, timeout=self.settings.upstream.connect_timeout)
 
     async def _refresh_accounts(self) -> None:

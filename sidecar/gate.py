@@ -380,8 +380,9 @@ class Gate:
             account = self._accounts.get(acc_id)
             if account is not None and grant.may_see(acc_id, account.env):
                 visible.append(acc_id)
-        del asked.message.c2s.accIDList[:]  # type: ignore[attr-defined]
-        asked.message.c2s.accIDList.extend(visible)  # type: ignore[attr-defined]
+        message: Any = asked.message
+        del message.c2s.accIDList[:]
+        message.c2s.accIDList.extend(visible)
 
     # -- recording ------------------------------------------------------------------------------------------------
 

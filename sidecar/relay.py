@@ -133,8 +133,8 @@ class Relay:
             self._drop_session(session)
             raise UpstreamError("the client has gone")
         self._session = session
-        assert session.init_reply is not None
-        return session.init_reply
+        reply: Message = session.init_reply
+        return reply
 
     # -- from the client ------------------------------------------------------------------------------------------
 

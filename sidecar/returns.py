@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
+from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError, Message
@@ -76,7 +77,8 @@ class Returns:
         grant = self._grants.of(caller)
         if isinstance(grant, Refusal):
             return grant
-        s2c = response.s2c  # type: ignore[attr-defined]
+        message: Any = response
+        s2c = message.s2c
         if row.id == catalog.GET_ACC_LIST:
             _keep(s2c.accList, lambda acc: acc.trdEnv in (0, 1) and grant.may_see(acc.accID, TrdEnv(acc.trdEnv)))
         elif not _sees_all_orders(grant):
@@ -245,8 +247,8 @@ def _same_order(reservation: Reservation, subject: PushSubject) -> bool:
     )
 
 
-def _keep(repeated: object, wanted: Callable[..., bool]) -> None:
+def _keep(repeated: Any, wanted: Callable[..., bool]) -> None:
     """Narrow a repeated protobuf field in place."""
-    for index in range(len(repeated) - 1, -1, -1):  # type: ignore[arg-type]
-        if not wanted(repeated[index]):  # type: ignore[index]
-            del repeated[index]  # type: ignore[attr-defined]
+    for index in range(len(repeated) - 1, -1, -1):
+        if not wanted(repeated[index]):
+            del repeated[index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from sidecar.grants import Caller
 from sidecar.wire import body, catalog, replies
@@ -22,8 +23,8 @@ class Quarantine:
     def answer(self, proto_id: int, fmt: int) -> bytes:
         """The body of the answer to one request; nothing of it goes upstream."""
         if proto_id == catalog.KEEP_ALIVE:
-            reply = message_class("KeepAlive.Response")()
-            reply.retType = 0  # type: ignore[attr-defined]
-            reply.s2c.time = int(time.time())  # type: ignore[attr-defined]
+            reply: Any = message_class("KeepAlive.Response")()
+            reply.retType = 0
+            reply.s2c.time = int(time.time())
             return body.serialise(reply, JSON if fmt == JSON else PROTOBUF)
         return replies.refusal(fmt, self.reason)

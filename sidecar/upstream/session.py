@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from sidecar.errors import UpstreamError, WireError
 from sidecar.wire import catalog, frame
@@ -67,7 +67,8 @@ class Session(asyncio.Protocol):
         self._answered: asyncio.Future[None] | None = None
         self._closing = False
         self.cipher: Cipher | None = None
-        self.init_reply: Message | None = None
+        self.init_reply: Any = None
+        """OpenD's InitConnect Response, once it is there."""
         self.last_serial = first_serial
         self.sent = False
         self.heard = False
@@ -77,8 +78,8 @@ class Session(asyncio.Protocol):
 
     async def initialise(self) -> None:
         """Send InitConnect and wait for its answer. Raises UpstreamError; the caller bounds the time."""
-        request = message_class("InitConnect.Request")()
-        c2s = request.c2s  # type: ignore[attr-defined]  # generated messages carry no static types
+        request: Any = message_class("InitConnect.Request")()
+        c2s = request.c2s
         c2s.clientVer = self._choices.client_ver
         c2s.clientID = NEUTRAL_CLIENT_ID
         c2s.recvNotify = self._choices.recv_notify
@@ -105,7 +106,7 @@ class Session(asyncio.Protocol):
     @property
     def conn_id(self) -> int:
         """OpenD's id of this connection; clients put it into packetID."""
-        return int(self.init_reply.s2c.connID)  # type: ignore[union-attr]  # set before anyone gets the session
+        return int(self.init_reply.s2c.connID)  # set before anyone gets the session
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -132,8 +133,8 @@ class Session(asyncio.Protocol):
 
     def keep_alive(self) -> None:
         """Send a KeepAlive of our own; its answer belongs to nobody and is dropped by the owner."""
-        request = message_class("KeepAlive.Request")()
-        request.c2s.time = int(time.time())  # type: ignore[attr-defined]
+        request: Any = message_class("KeepAlive.Request")()
+        request.c2s.time = int(time.time())
         try:
             self.send(catalog.KEEP_ALIVE, request.SerializeToString())
         except UpstreamError as error:
@@ -180,12 +181,12 @@ class Session(asyncio.Protocol):
         body = chunk[head.start + HEADER_SIZE : head.stop]
         if self._rsa is not None and not frame.digest_matches(chunk, head):
             body = self._rsa.decrypt(body)
-        reply = message_class("InitConnect.Response").FromString(body)
-        if reply.retType != 0:  # type: ignore[attr-defined]
-            raise UpstreamError(f"OpenD refused InitConnect: {reply.retMsg}")  # type: ignore[attr-defined]
+        reply: Any = message_class("InitConnect.Response").FromString(body)
+        if reply.retType != 0:
+            raise UpstreamError(f"OpenD refused InitConnect: {reply.retMsg}")
         if not reply.IsInitialized() or not reply.HasField("s2c"):
             raise WireError("OpenD's answer to InitConnect lacks required fields")
-        s2c = reply.s2c  # type: ignore[attr-defined]
+        s2c = reply.s2c
         if self._rsa is not None:
             self.cipher = session_cipher(Algorithm.AES_CBC, s2c.connAESKey.encode(), s2c.aesCBCiv.encode())
         self.init_reply = reply
