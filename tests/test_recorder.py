@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from sidecar.audit import log as log_module
 from sidecar.audit.chain import Head
+from sidecar.audit.flood import SINGLY
 from sidecar.audit.log import AuditLog
 from sidecar.audit.record import AuditRecord
 from sidecar.audit.verify import verify
@@ -233,21 +234,21 @@ async def test_the_ledger_learns_the_audits_end_when_all_is_quiet(parts: Parts) 
 async def test_repeats_are_summed_within_about_a_second(parts: Parts) -> None:
     for _ in range(500):
         parts.recorder.note(refusal())
-    await until(lambda: len((parts.folder / "audit.jsonl").read_bytes().splitlines()) == 2)
-    assert [line.get("count") for line in parts.lines()] == [None, 499]
+    await until(lambda: len((parts.folder / "audit.jsonl").read_bytes().splitlines()) == SINGLY + 1)
+    assert [line.get("count") for line in parts.lines()] == [None] * SINGLY + [500 - SINGLY]
 
 
 async def test_stop_writes_what_waits_and_closes_in_order(tmp_path: Path) -> None:
     parts = open_parts(tmp_path)
     parts.recorder.start()
-    for _ in range(5):
+    for _ in range(SINGLY + 4):
         parts.recorder.note(refusal())
     decision_id, made = parts.order()
     waiting = asyncio.ensure_future(parts.recorder.commit(made))
     await asyncio.sleep(0)
     await parts.recorder.stop()
     await waiting
-    assert [line.get("count") for line in parts.lines()] == [None, None, 4]
+    assert [line.get("count") for line in parts.lines()] == [None] * (SINGLY + 1) + [4]
     assert check(tmp_path) == ()
     store = SqliteStore.open(tmp_path)
     assert store.audit_head() == (*parts.log.head, True)
