@@ -14,6 +14,7 @@ import structlog
 import watchfiles
 
 from sidecar.audit.log import AuditLog
+from sidecar.desk import Desks, DeskSettings
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
@@ -27,10 +28,16 @@ from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.sqlite import SqliteStore
 from sidecar.ledger.state_dir import StateDir
 from sidecar.listeners.admin import AdminListener, Problem
+from sidecar.listeners.door import Door
+from sidecar.listeners.grpc import GrpcListener
+from sidecar.listeners.mcp import McpListener
+from sidecar.listeners.rest import RestListener
 from sidecar.listeners.tcp import TcpDoor, TcpListener
+from sidecar.listeners.websocket import WebSocketListener
 from sidecar.metrics import Headroom, Metrics
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings
+from sidecar.repeats import Repeats
 from sidecar.returns import Returns
 from sidecar.settings import Settings
 from sidecar.settings import TcpListener as TcpSettings
@@ -54,11 +61,11 @@ class App:
         self.settings = settings
         self.tasks = Tasks()
         self.started = asyncio.Event()
-        """Set once every door is open; `tcp_ports` and `admin_port` are the ports bound."""
-        self.tcp_ports: list[int] = []
-        self.admin_port: int | None = None
+        """Set once every door is open; `ports` are those bound."""
+        self.ports: dict[str, list[int]] = {}
+        """Listener as in the settings → its ports; closed ones are not in it."""
         self._stop = asyncio.Event()
-        self._tcp: list[TcpListener] = []
+        self._doors: list[tuple[str, Door]] = []
         self._admin: AdminListener | None = None
 
         policy, limits, upstream = settings.policy, settings.limits, settings.upstream
@@ -98,14 +105,33 @@ class App:
             grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics
         )
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
-        for door in doors:
-            self._tcp.append(
-                TcpListener(
-                    door, gate=self.gate, returns=self.returns, pool=self.pool, relay=relay, spawn=self.tasks.spawn
-                )
-            )
+        self.desks = Desks(
+            gate=self.gate, returns=self.returns, pool=self.pool, repeats=Repeats(self.ledger), spawn=self.tasks.spawn,
+            settings=DeskSettings(
+                idle=upstream.shared_idle, request_timeout=upstream.request_timeout,
+                push_owner_wait=policy.push_owner_wait, most_streams=upstream.max_connections_per_key,
+            ),
+        )  # fmt: skip
+        self._make_doors(doors, relay)
         self._wire_metrics()
         self.keys.on_change(self._keys_changed)
+
+    def _make_doors(self, tcp: Iterable[TcpDoor], relay: RelaySettings) -> None:
+        listeners, limits = self.settings.listeners, self.settings.limits
+        own: dict[str, Any] = {
+            "gate": self.gate, "returns": self.returns, "pool": self.pool, "relay": relay, "spawn": self.tasks.spawn
+        }  # fmt: skip
+        for door in tcp:
+            self._doors.append(("tcp", TcpListener(door, **own)))
+        if listeners.websocket is not None:
+            self._doors.append(("websocket", WebSocketListener(listeners.websocket, limits, **own)))
+        if listeners.rest is not None:
+            rest = RestListener(listeners.rest, limits, desks=self.desks, readiness=self.problems)
+            self._doors.append(("rest", rest))
+        if listeners.grpc is not None:
+            self._doors.append(("grpc", GrpcListener(listeners.grpc, limits, desks=self.desks)))
+        if listeners.mcp is not None:
+            self._doors.append(("mcp", McpListener(listeners.mcp, limits, desks=self.desks)))
 
     def _door(self, each: TcpSettings) -> TcpDoor:
         for key_id in [*([each.key] if each.key else []), *(key_id for key_id, _ in each.rsa_keys)]:
@@ -195,31 +221,28 @@ class App:
                 bind=admin.bind,
                 port=admin.port,
             )
-            self.admin_port = await self._admin.start()
-        for listener in self._tcp:
-            self.tcp_ports.append(await listener.start())
-        log.info(
-            "the sidecar is open",
-            tcp=self.tcp_ports,
-            admin=self.admin_port,
-            keys=len(self.keys.ring),
-            upstream=self.pool.address,
-        )
+            self.ports["admin"] = [await self._admin.start()]
+        for name, door in self._doors:
+            self.ports.setdefault(name, []).append(await door.start())
+        log.info("the sidecar is open", **self.ports, keys=len(self.keys.ring), upstream=self.pool.address)
         for warning in (*self.keys.warnings, *self.state.warnings):
             log.warning(warning)
 
     async def _close_doors(self) -> None:
         """Accept nobody new, let what is being decided finish and what was sent be answered, then close the clients."""
         self.gate.closing = True
-        for listener in self._tcp:
-            listener.stop_accepting()
+        for _, door in self._doors:
+            door.stop_accepting()
         deadline = time.monotonic() + self.settings.drain
         await self.tasks.drain(self.settings.drain)
         await self.returns.all_answered(deadline - time.monotonic())
-        for listener in self._tcp:
-            listener.close_clients()
+        self.desks.close()
+        for _, door in self._doors:
+            door.close_clients()
         await asyncio.sleep(0)
         await self.tasks.drain(1.0)
+        for _, door in self._doors:
+            await door.stop()
         if self._admin is not None:
             await self._admin.stop()
 
@@ -244,8 +267,9 @@ class App:
         while True:
             await asyncio.sleep(1.0)
             self.ledger.clock_ok(time.time())  # a jump shows only between two looks
-            for listener in self._tcp:
-                listener.tick()
+            self.desks.tick()
+            for _, door in self._doors:
+                door.tick()
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
@@ -271,8 +295,9 @@ class App:
 
     def _keys_changed(self, result: ReloadResult) -> None:
         self.metrics.set_keys([record.key.id for record in self.keys.ring.records()], self.keys.ring.revision)
-        for listener in self._tcp:
-            listener.keys_changed()
+        self.desks.keys_changed()
+        for _, door in self._doors:
+            door.keys_changed()
 
     async def _watch_keys(self) -> None:
         """Notice a changed keys.json by itself. The directory is watched: an atomic rename replaces the file."""

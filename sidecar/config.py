@@ -16,15 +16,19 @@ from sidecar.errors import ConfigError
 from sidecar.settings import (
     AdminListener,
     Audit,
+    GrpcListener,
     Keys,
     Limits,
     Listeners,
     Log,
+    McpListener,
     Policy,
+    RestListener,
     Settings,
     TcpListener,
     Unlock,
     Upstream,
+    WebSocketListener,
     is_off,
     surface,
 )
@@ -32,15 +36,19 @@ from sidecar.settings import (
 __all__ = [
     "AdminListener",
     "Audit",
+    "GrpcListener",
     "Keys",
     "Limits",
     "Listeners",
     "Log",
+    "McpListener",
     "Policy",
+    "RestListener",
     "Settings",
     "TcpListener",
     "Unlock",
     "Upstream",
+    "WebSocketListener",
     "load_settings",
     "warnings_of",
 ]
@@ -50,8 +58,14 @@ _FLAGS = {
     "keys_file": "keys.file",
     "state_dir": "state_dir",
     "audit_log": "audit.file",
+    "ws_port": "listeners.websocket.port",
+    "rest_port": "listeners.rest.port",
+    "grpc_port": "listeners.grpc.port",
+    "mcp_port": "listeners.mcp.port",
     "admin_port": "listeners.admin.port",
 }
+_SINGLE = ("websocket", "rest", "grpc", "mcp", "admin")
+"""Listeners of which there is one at most."""
 """Flags of `run` that are one setting each; `upstream`, `bind` and `tcp_port` mean more and are applied below."""
 _SETTINGS = TypeAdapter(Settings)
 
@@ -60,7 +74,8 @@ def load_settings(path: Path | None, overrides: Mapping[str, object]) -> Setting
     """The settings of a YAML file (`path` None: the defaults), with `overrides` put over them.
 
     `overrides` are flags by their parameter names (`upstream` "HOST:PORT", `keys_file`, `state_dir`, `audit_log`,
-    `bind`, `tcp_port`, `admin_port`) or settings by their dotted names (`policy.facts_timeout`); None = not given.
+    `bind`, `tcp_port`, `ws_port`, `rest_port`, `grpc_port`, `mcp_port`, `admin_port`) or settings
+    by their dotted names (`policy.facts_timeout`); None = not given.
     Raises ConfigError that names every problem, one a line, each with the setting, its value and what to do.
     """
     tree = {} if path is None else _read(path)
@@ -88,6 +103,13 @@ def warnings_of(settings: Settings) -> tuple[str, ...]:
         if not (door.rsa_key or door.rsa_keys or door.key) and not ipaddress.ip_address(door.bind).is_loopback:
             address = f"{door.bind}:{door.port}"
             found.append(f"listener {address} takes keys in clear from the network; set rsa_keys, or use a tunnel")
+    for name in ("websocket", "rest", "grpc", "mcp"):
+        single = getattr(settings.listeners, name)
+        if single is not None and not ipaddress.ip_address(single.bind).is_loopback:
+            found.append(
+                f"the {name} listener {single.bind}:{single.port} takes keys in clear from the network; "
+                "put a proxy with TLS or a tunnel before it"
+            )
     admin = settings.listeners.admin
     if admin is not None and not ipaddress.ip_address(admin.bind).is_loopback:
         found.append(f"the admin listener {admin.bind}:{admin.port} asks for no key; keep it on a private network")
@@ -162,6 +184,10 @@ def _override(tree: dict[str, Any], name: str, value: object) -> None:
         case "bind":
             for listener in _tcp_listeners(tree):
                 listener["bind"] = value
+            for kind in _SINGLE:
+                section = _section(tree, "listeners")
+                if kind != "admin" and not is_off(section.get(kind)):
+                    _section(section, kind)["bind"] = value
         case "tcp_port":
             _override_tcp_port(tree, flag, value)
         case _:
@@ -228,9 +254,10 @@ def _opened(tree: dict[str, Any]) -> dict[str, Any]:
         opened["tcp"] = []
     elif isinstance(tcp, list):
         opened["tcp"] = [one for one in tcp if not (isinstance(one, dict) and is_off(one.get("port")))]
-    admin = opened.get("admin")
-    if is_off(admin) or (isinstance(admin, dict) and is_off(admin.get("port"))):
-        opened["admin"] = None
+    for kind in _SINGLE:
+        single = opened.get(kind)
+        if is_off(single) or (isinstance(single, dict) and is_off(single.get("port"))):
+            opened[kind] = None
     return {**tree, "listeners": opened}
 
 

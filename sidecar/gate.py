@@ -39,12 +39,12 @@ from sidecar.keys.ring import KeyStore
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import Reservation
 from sidecar.metrics import Metrics
-from sidecar.policy.decide import decide, needs, screen
-from sidecar.policy.decision import Code, Decision, Refusal
+from sidecar.policy.decide import decide, explain, needs, screen
+from sidecar.policy.decision import Code, Decision, Finding, Refusal
 from sidecar.policy.permission import SCOPES
-from sidecar.policy.usage import Facts, Need
+from sidecar.policy.usage import Facts, Need, Usage
 from sidecar.recorder import Recorder
-from sidecar.wire import body, catalog, replies
+from sidecar.wire import catalog, packet_id, replies
 from sidecar.wire.catalog import CATALOG, Direction, Row
 
 IN_VAIN_MOST = 20
@@ -54,10 +54,13 @@ IN_VAIN_PERIOD = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A no. `text` is what the client reads."""
+    """A no. `text` is what the client reads; `retry_after` the seconds after which the same request may pass, if known."""
 
     code: Code
     text: str
+    retry_after: int | None = None
+    unknown: bool = False
+    """It was sent, and whether OpenD did it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Asked:
     """time.perf_counter() when its bytes were read."""
     gathering: asyncio.Task[Facts] | None = None
     endpoint: str = ""
+    rehearsal: bool = False
 
     @property
     def is_order(self) -> bool:
@@ -155,20 +159,34 @@ class Gate:
 
     # -- understand -----------------------------------------------------------------------------------------------
 
-    def understand(self, caller: Caller, row: Row, fmt: int, raw: bytes) -> Asked | Refused:
-        """Parse, read once, and screen: whatever can be refused without asking OpenD anything is refused here."""
+    def admit_stream(self, caller: Caller) -> Refused | None:
+        """Whether the caller may have a stream of pushes; what it sees of them is judged push by push."""
+        grant = self.grants.of(caller)
+        if isinstance(grant, Refusal):
+            return self.refuse(caller, None, 0, grant)
+        self.metrics.allowed(caller.iface, caller.key_id or "").inc()
+        return None
+
+    def understand(
+        self, caller: Caller, row: Row, read_body: Callable[[], Message], *, rehearsal: bool = False
+    ) -> Asked | Refused:
+        """Parse, read once, and screen: whatever can be refused without asking OpenD anything is refused here.
+
+        `read_body` gives the row's request, strictly read where the row is judged, or raises BodyError.
+        A `rehearsal` is not screened: it wants every check told.
+        """
         arrived = time.perf_counter()
         decision_id = new_decision_id()
         intent: Intent | None = None
         try:
-            if row.request is None:
-                raise BodyError("unknown_request", f"{row.name} has no message in futu-api, so it cannot be read")
-            message = body.parse(row.request, fmt, raw, strict=row.judged)
+            message = read_body()
             if row.judged:
                 intent = read(row.id, message)
         except BodyError as error:
             return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
-        asked = Asked(caller, row, message, intent, decision_id, arrived, endpoint=endpoint_name(row.name, row.id))
+        asked = Asked(caller, row, message, intent, decision_id, arrived, endpoint=_endpoint(caller, row, row.id))
+        if rehearsal:
+            return asked
         if self.closing and asked.is_order:
             stopping = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
             return self.refuse_asked(asked, stopping)
@@ -281,12 +299,44 @@ class Gate:
         self._count_allowed(asked)
         return Forward(asked, reserved=True, record=reserved)
 
+    async def rehearse(self, asked: Asked) -> Decision | Refused:
+        """What `decide` would find now, every check told. INVARIANT: it reserves, records and forwards nothing."""
+        intent = asked.intent
+        if not asked.is_order or intent is None:
+            return self.refuse_asked(
+                asked, Refusal(Code.MALFORMED_REQUEST, "a dry run is for orders and their changes")
+            )
+        try:
+            facts = await self._gather(asked)
+        except UpstreamError as error:
+            return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
+        grant = self.grants.of(asked.caller)
+        if isinstance(grant, Refusal):
+            return self.refuse_asked(asked, grant)
+        self._count_allowed(asked)
+        known = self._remembered(intent)
+        facts = replace(facts, account=known.account, order_owner=known.order_owner)
+        usage = self._ledger.usage(grant.key.id, self._clock())
+        decision = explain(grant.key, intent, facts, usage, self.grants.now())
+        unfit = self._unfit_for_orders()
+        if unfit is None:
+            return decision
+        return replace(decision, findings=(Finding(unfit.code.value, unfit.message, unfit), *decision.findings))
+
+    def usage(self, caller: Caller) -> tuple[Grant, Usage] | Refused:
+        """What the caller's own key may do and has used, for it to be told."""
+        grant = self.grants.of(caller)
+        if isinstance(grant, Refusal):
+            return self.refuse(caller, None, 0, grant)
+        self.metrics.allowed(caller.iface, caller.key_id or "").inc()
+        return grant, self._ledger.usage(grant.key.id, self._clock())
+
     async def _gather(self, asked: Asked) -> Facts:
         intent = asked.intent
         assert intent is not None
         if self._unsure_of_account(intent):
             await self._accounts.ensure(intent.account.acc_id)  # type: ignore[union-attr]  # only those that name one
-            if self._screen(asked) is not None:
+            if not asked.rehearsal and self._screen(asked) is not None:
                 return Facts()  # refused in the step that follows
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal) or not isinstance(intent, PlaceOrder):
@@ -395,7 +445,7 @@ class Gate:
         record = AuditRecord(
             at=self._clock(),
             iface=caller.iface,
-            endpoint=endpoint_name("" if row is None else row.name, proto_id),
+            endpoint=_endpoint(caller, row, proto_id),
             key_id=self._known_id(caller, refusal),
             outcome="reject",
             reason=refusal.code.value,
@@ -408,7 +458,7 @@ class Gate:
             record = replace(record, **_order_fields(asked, decision))
         self._recorder.note(record)
         self.metrics.refused(caller.iface, refusal.code.value, record.key_id)
-        return Refused(refusal.code, refusal.text(decision_id))
+        return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after)
 
     def refuse_asked(self, asked: Asked, refusal: Refusal, decision: Decision | None = None) -> Refused:
         return self.refuse(
@@ -420,6 +470,12 @@ class Gate:
             asked=asked,
             decision=decision,
         )
+
+    def replayed(self, asked: Asked, first: str) -> None:
+        """A repeated idempotency key was answered with the outcome of the decision `first`; nothing was sent."""
+        self._count_allowed(asked)
+        text = f"a repeat, answered with the outcome of decision {first}"
+        self._recorder.note(replace(self._record(asked, "allow", None), message=text, essential=False))
 
     def _known_id(self, caller: Caller, refusal: Refusal) -> str:
         if caller.key_id is not None:
@@ -453,6 +509,10 @@ class Gate:
         )
 
 
+def _endpoint(caller: Caller, row: Row | None, proto_id: int) -> str:
+    return caller.endpoint or endpoint_name("" if row is None else row.name, proto_id)
+
+
 def _scope_missing(row: Row, grant: Grant) -> Refusal:
     needed = " or ".join("+".join(sorted(scopes)) for scopes in SCOPES[row.permission.value])
     having = ", ".join(sorted(grant.key.scopes))
@@ -463,7 +523,7 @@ def _args_hash(asked: Asked) -> str | None:
     """SECURITY: none for an unlock: a trade password of six digits is found from its hash in seconds."""
     if isinstance(asked.intent, Unlock):
         return None
-    return hashlib.sha256(asked.message.SerializeToString()).hexdigest()[:16]
+    return hashlib.sha256(packet_id.without(asked.message).SerializeToString()).hexdigest()[:16]
 
 
 def _order_fields(asked: Asked, decision: Decision | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sidecar.intents.model import TrdEnv
 from sidecar.keys.ring import KeyStore, standing
-from sidecar.keys.secret import digest_of
+from sidecar.keys.secret import digest_of, ws_digest_of
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.permission import permits
@@ -26,6 +26,10 @@ class Caller:
     key_id: str | None
     address: str
     digest: bytes | None = None
+    by_md5: bool = False
+    """Whether `digest` is that of the secret's MD5, which is all that the official JavaScript SDK sends."""
+    endpoint: str = ""
+    """The route or tool it came by, as the audit names it; "" where proto ids are spoken and the id says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,11 @@ class Grants:
         return self._clock()
 
     @property
+    def key_ids(self) -> frozenset[str]:
+        """The keys there are, good or not."""
+        return frozenset(key.id for key in self._keys.ring.keys())  # noqa: SIM118 a ring is no mapping
+
+    @property
     def revision(self) -> str:
         return self._keys.ring.revision
 
@@ -89,11 +98,17 @@ class Grants:
         key = self._keys.ring.find(plaintext)
         return Caller(iface, None if key is None else key.id, address, digest_of(plaintext))
 
+    def identify_md5(self, iface: str, md5_hex: str, address: str) -> Caller:
+        """As `identify`, by the MD5 (hex) of the secret. What is no MD5 belongs to no key."""
+        digest = ws_digest_of(md5_hex) or b""
+        key = self._keys.ring.find_ws_digest(digest)
+        return Caller(iface, None if key is None else key.id, address, digest, by_md5=True)
+
     def of(self, caller: Caller) -> Grant | Refusal:
         """INVARIANT: asked for every request and every push, so that a reload holds from the next one on."""
         ring = self._keys.ring
         if caller.digest is not None:
-            key = ring.find_digest(caller.digest)
+            key = ring.find_ws_digest(caller.digest) if caller.by_md5 else ring.find_digest(caller.digest)
             if key is not None and caller.key_id is not None and key.id != caller.key_id:
                 key = None
         else:

@@ -19,9 +19,9 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Answered, Asked, Forward, Gate, Refused
 from sidecar.grants import Caller, Grant
-from sidecar.held_pushes import HeldPushes
 from sidecar.policy.decision import Code, Refusal
-from sidecar.returns import Returns, Sight
+from sidecar.pushes import Pushes
+from sidecar.returns import Returns
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.session import InitChoices, Session
 from sidecar.wire import body, catalog, frame, replies
@@ -97,8 +97,8 @@ class Relay:
     """Made by a listener for one client in good standing. The listener feeds `receive`, and says when the client has gone."""
 
     __slots__ = (
-        "_blocked", "_client", "_gate", "_gone", "_held_pushes", "_lingering", "_lost", "_overdue", "_paused", "_pending", "_pool",
-        "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
+        "_blocked", "_client", "_gate", "_gone", "_lingering", "_lost", "_overdue", "_paused", "_pending", "_pool",
+        "_pushes", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
     )  # fmt: skip
 
     def __init__(
@@ -118,7 +118,7 @@ class Relay:
         """Upstream serial → the proto id of a request passed as it was, or what to do with the answer."""
         self._waiting: deque[Waiting] | None = None
         self._worker: asyncio.Task[Any] | None = None
-        self._held_pushes: HeldPushes | None = None
+        self._pushes = Pushes(caller, gate.grants, returns, self._push, settings.push_owner_wait)
         self._lingering: asyncio.TimerHandle | None = None
         self._gone = False
         self._lost: str | None = None
@@ -224,14 +224,10 @@ class Relay:
 
     def _understand(self, row: Row, head: Head, raw: bytes) -> Waiting | Refused:
         if row.judged or self._gate.grants.audits_reads:
-            asked = self._gate.understand(self.caller, row, head.fmt, raw)
+            asked = self._gate.understand(self.caller, row, lambda: body.parse_request(row, head.fmt, raw))
             return asked if isinstance(asked, Refused) else Waiting(row, head.serial, head.fmt, asked)
         if head.fmt == JSON:
-            if row.request is None:
-                raise BodyError(
-                    "unknown_request", f"{row.name} has no message in futu-api, it can only be sent as protobuf"
-                )
-            raw = body.serialise(body.parse(row.request, JSON, raw, strict=False), PROTOBUF)
+            raw = body.serialise(body.parse_request(row, JSON, raw), PROTOBUF)
         return Waiting(row, head.serial, head.fmt, None, raw)
 
     # -- waiting in order -----------------------------------------------------------------------------------------
@@ -371,7 +367,7 @@ class Relay:
                 run = -1
             try:
                 if proto_id in catalog.PUSH_IDS:
-                    self._pushed(proto_id, session.plain_body(chunk, head))
+                    self._pushes.came(CATALOG[proto_id], session.plain_body(chunk, head))
                 else:
                     self._replied(session.plain_body(chunk, head), head)
             except (WireError, BodyError, DecodeError) as error:
@@ -412,30 +408,11 @@ class Relay:
             self._reply(row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
 
     async def _order_replied(self, entry: Pending, forward: Forward, response: Message) -> None:
-        await self._returns.order_answered(forward, response)
+        await self._returns.order_answered(forward, response, late=entry.given_up)
         if not entry.given_up:
             self._reply(entry.row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
         if self._gone and not self._owes_orders():
             self._close_session()
-
-    def _pushed(self, proto_id: int, plaintext: bytes) -> None:
-        row = CATALOG[proto_id]
-        if row.judged:
-            sight = self._returns.judge_push(self.caller, proto_id, plaintext)
-            if sight is Sight.WAIT and not self._gone:
-                if self._held_pushes is None:
-                    patience = self._settings.push_owner_wait
-                    self._held_pushes = HeldPushes(self.caller, self._returns, self._push, patience)
-                self._held_pushes.hold(proto_id, plaintext)
-                return
-            shown = sight is Sight.SHOW
-        else:
-            grant = self._gate.grants.of(self.caller)
-            shown = isinstance(grant, Grant) and proto_id in grant.pushes
-        if shown:
-            self._push(row, plaintext)
-        else:
-            self._returns.hidden(self.caller, row)
 
     def _push(self, row: Row, plaintext: bytes) -> None:
         fmt = self._client.push_fmt
@@ -480,17 +457,9 @@ class Relay:
     def _give_up(self, serial: int, entry: int | Pending, reason: str) -> None:
         """Tell the client that an answer does not come, and record it of an order."""
         if isinstance(entry, int):
-            self._refuse(entry, serial, PROTOBUF, _unanswered(reason))
-            return
-        if entry.given_up:
-            return
-        refused = _unanswered(reason)
-        if entry.is_write:
-            assert entry.forward is not None
-            self._returns.order_lost(entry.forward, reason)
-            text = f"{reason}; whether this was done is unknown, look at the order list before you repeat it"
-            refused = Refused(refused.code, Refusal(refused.code, text).text(entry.forward.asked.decision_id))
-        self._refuse(entry.row.id, entry.serial, entry.fmt, refused)
+            self._refuse(entry, serial, PROTOBUF, self._returns.gave_up(None, reason))
+        elif not entry.given_up:
+            self._refuse(entry.row.id, entry.serial, entry.fmt, self._returns.gave_up(entry.forward, reason))
 
     def _refuse_waiting(self, reason: str) -> None:
         """What waits is answered. The one being decided is recorded when it meets the obstacle, at its last look."""
@@ -525,8 +494,7 @@ class Relay:
         if self._gone:
             return
         self._gone = True
-        if self._held_pushes is not None:
-            self._held_pushes.close()
+        self._pushes.close()
         if self._waiting is not None:
             while len(self._waiting) > (1 if self._worker is not None else 0):
                 item = self._waiting.pop()
@@ -571,8 +539,3 @@ class Relay:
         elif self._paused and not busy:
             self._paused = False
             self._client.resume_reading()
-
-
-def _unanswered(reason: str) -> Refused:
-    code = Code.UPSTREAM_UNAVAILABLE
-    return Refused(code, f"[sidecar:{code.value}] {reason}")

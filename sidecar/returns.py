@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.audit.record import Outcome
 from sidecar.errors import BodyError, RecordError
 from sidecar.facts.accounts import Accounts
-from sidecar.gate import Forward
+from sidecar.gate import Forward, Refused
 from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import TrdEnv
 from sidecar.intents.read import TAG
@@ -24,7 +24,7 @@ from sidecar.intents.replies import FAILED_STATUSES, PushSubject, read_place_rep
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import Reservation
 from sidecar.metrics import Metrics
-from sidecar.policy.decision import Refusal
+from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Scope
 from sidecar.recorder import Recorder
 from sidecar.wire import catalog
@@ -109,12 +109,16 @@ class Returns:
         self._unanswered -= 1
         self._answered.set()
 
-    async def order_answered(self, forward: Forward, response: Message) -> None:
-        """OpenD answered an order or a cancel: settle it and record the outcome. The order → key map is durable on return."""
+    async def order_answered(self, forward: Forward, response: Message, *, late: bool = False) -> None:
+        """OpenD answered an order or a cancel: settle it and record the outcome. The order → key map is durable on return.
+
+        `late`: it was given up before.
+        """
         try:
             await self._settle(forward, response)
         finally:
-            self._one_answered()
+            if not late:
+                self._one_answered()
 
     async def _settle(self, forward: Forward, response: Message) -> None:
         decision_id = forward.asked.decision_id
@@ -135,6 +139,15 @@ class Returns:
                     decision=decision_id,
                     error=str(error),
                 )
+
+    def gave_up(self, forward: Forward | None, reason: str) -> Refused:
+        """What the client is told of an answer that does not come; recorded where it was an order or a cancel."""
+        code = Code.UPSTREAM_UNAVAILABLE
+        if forward is None or forward.record is None:
+            return Refused(code, f"[sidecar:{code.value}] {reason}")
+        self.order_lost(forward, reason)
+        text = f"{reason}; whether this was done is unknown, look at the order list before you repeat it"
+        return Refused(code, Refusal(code, text).text(forward.asked.decision_id), unknown=True)
 
     def order_lost(self, forward: Forward, reason: str) -> None:
         """The answer will not come. INVARIANT: unknown is used: the reservation stays."""

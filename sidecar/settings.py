@@ -18,6 +18,8 @@ from sidecar.border import cidr, shown
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 _SIZE = re.compile(r"(\d{1,12}) ?(B|KiB|MiB|GiB)?")
 _UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+")
+_HOST_PORT = re.compile(r"[a-z0-9.\[\]:_-]+")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -119,6 +121,30 @@ def _networks(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(cidr(_text(one)) for one in value))
 
 
+def _origins(value: object) -> tuple[str, ...]:
+    origins = _names(value, "https://app.example.com")
+    for one in origins:
+        if not _ORIGIN.fullmatch(one):
+            raise ValueError(f"{shown(one)} is not an origin; write scheme and host, e.g. `https://app.example.com`")
+    return origins
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    hosts = _names(value, "opend.example.com")
+    for one in hosts:
+        if not _HOST_PORT.fullmatch(one):
+            raise ValueError(
+                f"{shown(one)} is not a host; write what clients have in their URL, e.g. `opend.lan:38765`"
+            )
+    return hosts
+
+
+def _names(value: object, example: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{shown(value)} is not a list; write e.g. [{example}]")
+    return tuple(dict.fromkeys(_text(one).lower().rstrip("/") for one in value))
+
+
 def _paths_by_key(value: object) -> tuple[tuple[str, Path], ...]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{shown(value)} is not a mapping; write key ids and paths, e.g. {{bot: /path/to/bot.pem}}")
@@ -130,6 +156,8 @@ Size = Annotated[int, PlainValidator(_size)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=31_536_000, allow_inf_nan=False)]
 Seconds0 = Annotated[float, Field(strict=True, ge=0, le=31_536_000, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
+Bind = Annotated[str, PlainValidator(_bind)]
+Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
 ListenPort = Annotated[int, Field(strict=True, ge=0, le=65535)]
 """0 takes any free port, which tests want."""
 
@@ -145,6 +173,8 @@ class Upstream:
     max_connections_per_key: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 50
     connect_timeout: Seconds = 5.0
     request_timeout: Seconds = 20.0
+    shared_idle: Seconds = 600.0
+    """How long the connection that a key's REST, gRPC and MCP clients share outlives their last request."""
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -169,7 +199,7 @@ class Audit:
 class TcpListener:
     """One address at which the official SDKs' raw TCP is spoken. `key` is a key id that holds for whoever connects."""
 
-    bind: Annotated[str, PlainValidator(_bind)] = "127.0.0.1"
+    bind: Bind = "127.0.0.1"
     port: ListenPort = 11110
     key: Annotated[str, PlainValidator(_key_id)] | None = None
     rsa_key: FilePath | None = None
@@ -189,10 +219,54 @@ class TcpListener:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class WebSocketListener:
+    """The official JavaScript SDK's protocol, and OpenD's TCP frames as WebSocket messages."""
+
+    bind: Bind = "127.0.0.1"
+    port: ListenPort = 44444
+    allowed_origins: Origins = ()
+    """Web pages that may connect; programs send no Origin and are not asked for one."""
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class RestListener:
+    """HTTP with JSON bodies, and a WebSocket of pushes at `/ws`."""
+
+    bind: Bind = "127.0.0.1"
+    port: ListenPort = 22222
+    metrics: Flag = True
+    """`/metrics` without a key."""
+    docs: Flag = True
+    """`/docs` and `/openapi.json` without a key."""
+    allowed_origins: Origins = ()
+    """Web pages that may read answers (CORS) and connect to `/ws`."""
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class GrpcListener:
+    """gRPC: `futu.service.FutuOpenD`, health, and server reflection."""
+
+    bind: Bind = "127.0.0.1"
+    port: ListenPort = 33333
+    reflection: Flag = True
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class McpListener:
+    """Tools for language models, over streamable HTTP at `/mcp`."""
+
+    bind: Bind = "127.0.0.1"
+    port: ListenPort = 38765
+    allowed_hosts: Annotated[tuple[str, ...], PlainValidator(_hosts)] = ()
+    """Further values of the Host header; localhost and the loopback addresses always pass."""
+    allowed_origins: Origins = ()
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class AdminListener:
     """The operator's own address: health, metrics, revision. It asks for no key: keep it on a private network."""
 
-    bind: Annotated[str, PlainValidator(_bind)] = "127.0.0.1"
+    bind: Bind = "127.0.0.1"
     port: ListenPort = 11180
 
 
@@ -201,11 +275,15 @@ class Listeners:
     """Every open door; closed ones (`off`) are not in here."""
 
     tcp: Annotated[tuple[TcpListener, ...], BeforeValidator(_list)] = (TcpListener(),)
+    websocket: WebSocketListener | None = WebSocketListener()
+    rest: RestListener | None = RestListener()
+    grpc: GrpcListener | None = GrpcListener()
+    mcp: McpListener | None = McpListener()
     admin: AdminListener | None = AdminListener()
 
     def __post_init__(self) -> None:
-        doors: list[TcpListener | AdminListener] = [*self.tcp, *([self.admin] if self.admin else [])]
-        taken = [(door.bind, door.port) for door in doors if door.port]
+        doors = [*self.tcp, self.websocket, self.rest, self.grpc, self.mcp, self.admin]
+        taken = [(door.bind, door.port) for door in doors if door is not None and door.port]
         twice = next((one for one in taken if taken.count(one) > 1), None)
         if twice is not None:
             raise ValueError(f"two listeners have the address {twice[0]}:{twice[1]}; give each its own port")
@@ -235,6 +313,7 @@ class Policy:
     day_zone: Annotated[ZoneInfo, PlainValidator(_zone)] = ZoneInfo("UTC")
     tag_orders: Flag = True
     push_owner_wait: Seconds0 = 2.0
+    idempotency_keys_kept: Annotated[float, Field(strict=True, ge=60, le=31_536_000, allow_inf_nan=False)] = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -279,5 +358,6 @@ def surface(section: Any = Settings) -> dict[str, Any]:
     sections: dict[str, Any] = {
         "upstream": Upstream, "keys": Keys, "audit": Audit, "listeners": Listeners, "limits": Limits, "policy": Policy,
         "unlock": Unlock, "log": Log, "tcp": TcpListener, "admin": AdminListener,
+        "websocket": WebSocketListener, "rest": RestListener, "grpc": GrpcListener, "mcp": McpListener,
     }  # fmt: skip
     return {name: surface(sections[name]) if name in sections else None for name in section.__dataclass_fields__}

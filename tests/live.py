@@ -157,13 +157,22 @@ class _Running:
         self.log_file = folder / "sidecar.log"
         self.config_file = folder / "sidecar.yaml"
         self.ports: list[int] = []
-        self.admin_port = 0
+        """Of the TCP listeners."""
+        self.doors: dict[str, int] = {}
+        """Of all others (`websocket`, `rest`, `grpc`, `mcp`, `admin`)."""
         tree: dict[str, Any] = {
             "upstream": {"host": "127.0.0.1", "port": opend_port},
             "keys": {"file": str(keys.path)},
             "state_dir": str(folder / "state"),
             "audit": {"file": str(self.audit_file)},
-            "listeners": {"tcp": [{"port": 0}], "admin": {"port": 0}},
+            "listeners": {
+                "tcp": [{"port": 0}],
+                "admin": {"port": 0},
+                "websocket": {"port": 0},
+                "rest": {"port": 0},
+                "grpc": {"port": 0},
+                "mcp": {"port": 0},
+            },
             "log": {"json": True},
         }
         for section, values in settings.items():
@@ -176,6 +185,14 @@ class _Running:
     @property
     def port(self) -> int:
         return self.ports[0]
+
+    @property
+    def admin_port(self) -> int:
+        return self.doors.get("admin", 0)
+
+    def _opened(self, ports: dict[str, list[int]]) -> None:
+        self.ports = ports.get("tcp", [])
+        self.doors = {name: found[0] for name, found in ports.items() if name != "tcp"}
 
     # -- what it says ---------------------------------------------------------------------------------------------
 
@@ -259,10 +276,11 @@ class LiveSidecar(_Running):
             return [line for line in self.log(before) if line.get("event") == "the sidecar is open"]
 
         line = eventually(opened, 20, "the sidecar's doors")[0]
-        self.ports, self.admin_port = line["tcp"], line["admin"]
+        self._opened({name: ports for name, ports in line.items() if name in self.settings["listeners"]})
         for listener, port in zip(self.settings["listeners"]["tcp"], self.ports, strict=True):
             listener["port"] = port
-        self.settings["listeners"]["admin"]["port"] = self.admin_port
+        for name, port in self.doors.items():
+            self.settings["listeners"][name]["port"] = port
         if ready:
             eventually(lambda: self.get("/readyz")[0] == 200, 10, "the sidecar to be ready")
         return self
@@ -310,8 +328,7 @@ class LiveApp(_Running):
         self._thread.start()
         assert self._made.wait(10)
         eventually(self.app.started.is_set, 20, "the sidecar's doors")
-        self.ports = self.app.tcp_ports
-        self.admin_port = self.app.admin_port or 0
+        self._opened(self.app.ports)
         eventually(lambda: self.app.house.up, 10, "the house connection")
         return self
 

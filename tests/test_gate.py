@@ -99,7 +99,7 @@ class World:
         c2s.packetID.connID, c2s.packetID.serialNo = 1, 1
         c2s.header.trdEnv, c2s.header.accID, c2s.header.trdMarket = 0, ACC, 1
         c2s.trdSide, c2s.orderType, c2s.code, c2s.qty, c2s.price, c2s.secMarket = side, 1, "00700", qty, price, 1
-        return self.gate.understand(self.caller, catalog.CATALOG[catalog.PLACE_ORDER], 0, request.SerializeToString())
+        return self.gate.understand(self.caller, catalog.CATALOG[catalog.PLACE_ORDER], lambda: request)
 
     def cancel(self, order_id_ex: str = "X1") -> Asked | Refused:
         request: Any = message_class("Trd_ModifyOrder.Request")()
@@ -107,7 +107,7 @@ class World:
         c2s.packetID.connID, c2s.packetID.serialNo = 1, 2
         c2s.header.trdEnv, c2s.header.accID, c2s.header.trdMarket = 0, ACC, 1
         c2s.orderID, c2s.modifyOrderOp, c2s.orderIDEx = 0, 2, order_id_ex
-        return self.gate.understand(self.caller, catalog.CATALOG[catalog.MODIFY_ORDER], 0, request.SerializeToString())
+        return self.gate.understand(self.caller, catalog.CATALOG[catalog.MODIFY_ORDER], lambda: request)
 
     async def decide(self, asked: Asked | Refused, obstacle: Callable[[], Refusal | None] = lambda: None) -> Any:
         assert isinstance(asked, Asked)
@@ -266,7 +266,7 @@ def test_unlock_is_answered_by_the_sidecar_for_keys_that_trade_real_and_refused_
     world = World(tmp_path)
     assert isinstance(world.gate.admit(world.caller, row.id), Refused)
     world = World(tmp_path, scopes=["trade:real"])
-    asked = world.gate.understand(world.caller, row, 0, request.SerializeToString())
+    asked = world.gate.understand(world.caller, row, lambda: request)
     assert isinstance(asked, Asked)
     verdict = world.gate.decide_now(asked)
     assert isinstance(verdict, Answered)
@@ -279,7 +279,7 @@ def test_nothing_in_the_record_of_an_unlock_tells_two_passwords_apart(tmp_path: 
     for digit in "01":
         request: Any = message_class("Trd_UnlockTrade.Request")()
         request.c2s.unlock, request.c2s.pwdMD5 = True, digit * 32
-        asked = world.gate.understand(world.caller, row, 0, request.SerializeToString())
+        asked = world.gate.understand(world.caller, row, lambda asking=request: asking)
         assert isinstance(asked, Asked)
         assert isinstance(world.gate.decide_now(asked), Answered)
     assert len(world.records) == 2
@@ -292,7 +292,7 @@ def test_an_account_subscription_is_narrowed_to_the_accounts_the_key_may_see(tmp
     request: Any = message_class("Trd_SubAccPush.Request")()
     request.c2s.accIDList.extend([ACC, 9999])
     row = catalog.CATALOG[catalog.SUB_ACC_PUSH]
-    asked = world.gate.understand(world.caller, row, 0, request.SerializeToString())
+    asked = world.gate.understand(world.caller, row, lambda: request)
     assert isinstance(asked, Asked)
     verdict: Any = world.gate.decide_now(asked)
     assert list(verdict.asked.message.c2s.accIDList) == [ACC]

@@ -141,7 +141,12 @@ async def _serve(terminal: _Terminal, folder: Path, opend_port: int, tcp_port: i
             state_dir=folder / "state",
             audit=Audit(file=folder / "audit.jsonl"),
             listeners=Listeners(
-                tcp=(TcpListener(bind=HOST, port=tcp_port),), admin=AdminListener(bind=HOST, port=admin_port)
+                tcp=(TcpListener(bind=HOST, port=tcp_port),),
+                admin=AdminListener(bind=HOST, port=admin_port),
+                websocket=None,
+                rest=None,
+                grpc=None,
+                mcp=None,
             ),
             drain=2.0,
         )
@@ -233,12 +238,12 @@ class _Screen:
 
     def _introduce(self, reader: str, bot: str) -> None:
         settings = self._app.settings
-        at = {"host": HOST, "port": self._app.tcp_ports[0]}
+        at = {"host": HOST, "port": self._app.ports["tcp"][0]}
         program = Path(sys.executable).with_name("opend-sidecar")
         text = _INTRODUCTION.format(
             **at,
             opend_port=settings.upstream.port,
-            admin_port=self._app.admin_port,
+            admin_port=self._app.ports["admin"][0],
             keys="\n".join(_told(record.key) for record in self._app.keys.ring.records()),
             snippet=_SNIPPET.format(**at, python=shlex.quote(sys.executable), bot=bot, reader=reader),
             audit=settings.audit_file,

@@ -25,6 +25,10 @@ from sidecar.settings import Log, Settings
 @click.option("--audit-log", help="the audit, JSON Lines (default audit.jsonl in the state directory)")
 @click.option("--bind", help="address to listen on (default 127.0.0.1)")
 @click.option("--tcp-port", help="port of the raw TCP listener, or `off` (default 11110)")
+@click.option("--ws-port", help="port of the WebSocket listener, or `off` (default 44444)")
+@click.option("--rest-port", help="port of the REST listener, or `off` (default 22222)")
+@click.option("--grpc-port", help="port of the gRPC listener, or `off` (default 33333)")
+@click.option("--mcp-port", help="port of the MCP listener, or `off` (default 38765)")
 @click.option("--admin-port", help="port for health and metrics, or `off` (default 11180)")
 def run(config: Path | None, **flags: Any) -> None:
     """Start the sidecar in front of OpenD."""

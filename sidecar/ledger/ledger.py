@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
 
@@ -17,6 +18,7 @@ import structlog
 
 from sidecar.errors import RecordError
 from sidecar.ledger import clock
+from sidecar.ledger.attempts import Attempt
 from sidecar.ledger.orders import OrderMap, order_keys, placed_by
 from sidecar.ledger.reservation import Change, Dropped, Reservation, Row, State, Store
 from sidecar.ledger.use import EXACT, WINDOW, Entry, KeyUse
@@ -58,6 +60,7 @@ class Ledger:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._unsettled: dict[int, dict[str, Entry]] = {}
         self._orders = OrderMap()
+        self._attempts: dict[tuple[str, str], Attempt] = {}
         self._staged: dict[str, Change] = {}
         self._sequence = 0
         self._newest_day = 0.0
@@ -173,6 +176,26 @@ class Ledger:
     def note_cancel(self, key_id: str, now: float) -> None:
         """Count a cancel; in memory only, because a cancel must not need the disk."""
         self._keys[key_id].cancels.append(self._elapsed())
+
+    # Repeated writes
+
+    def attempt(self, key_id: str, token: str) -> Attempt | None:
+        """The first write of this key under this idempotency key, None if there was none that may have been sent."""
+        return self._attempts.get((key_id, token))
+
+    def attempt_begun(self, attempt: Attempt) -> None:
+        """It is on disk when the reservation made next is."""
+        self._attempts[attempt.key_id, attempt.token] = attempt
+
+    def attempt_ended(self, key_id: str, token: str, outcome: bytes) -> None:
+        """OpenD answered it."""
+        begun = self._attempts.get((key_id, token))
+        if begun is not None:
+            self._attempts[key_id, token] = replace(begun, outcome=outcome)
+
+    def attempt_dropped(self, key_id: str, token: str) -> None:
+        """It was never sent: its idempotency key is free again."""
+        self._attempts.pop((key_id, token), None)
 
     # Whose order
 

@@ -13,7 +13,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from sidecar.errors import ConfigError
+from sidecar.listeners.door import HttpPort
 from sidecar.metrics import Metrics
 
 DEFAULT_BIND = "127.0.0.1"
@@ -59,7 +59,7 @@ class AdminListener:
         self._bind = bind
         self._port = port
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
-        self._runner: web.AppRunner | None = None
+        self._http: HttpPort | None = None
 
     async def start(self) -> int:
         """Listen; the actual port (of use when `port` is 0). Raises ConfigError when the address cannot be had."""
@@ -68,31 +68,14 @@ class AdminListener:
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._scrape)
         app.router.add_get("/api/revision", self._revision_of_keys)
-        app.on_response_prepare.append(_say_nothing_of_the_server)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._bind, self._port).start()
-        except OSError as error:
-            await runner.cleanup()
-            reason = (
-                os.strerror(error.errno)
-                if error.errno is not None and error.errno > 0
-                else str(error.strerror or error)
-            )
-            raise ConfigError(
-                f"the admin port `{self._bind}:{self._port}` cannot be opened ({reason.lower()}); "
-                f"choose another with `--admin-port`, or none with `--admin-port off`"
-            ) from error
-        self._runner = runner
-        port: int = runner.addresses[0][1]
-        return port
+        remedy = "`--admin-port` (`off` for none) or the setting `listeners.admin`"
+        self._http = HttpPort(app, self._bind, self._port, remedy)
+        return await self._http.start()
 
     async def stop(self) -> None:
         """Stop listening; does nothing when it was never started."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        if self._http is not None:
+            await self._http.stop()
 
     # -- the pages ------------------------------------------------------------------------------------------------
 
@@ -171,7 +154,3 @@ def _from_another_site(request: web.Request) -> bool:
 def _json(content: object, *, status: int = 200, allow: str | None = None) -> web.Response:
     headers = {**_HEADERS, "Allow": allow} if allow else _HEADERS
     return web.Response(body=orjson.dumps(content), status=status, content_type="application/json", headers=headers)
-
-
-async def _say_nothing_of_the_server(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.pop("Server", None)

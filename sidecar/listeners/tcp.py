@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,9 +17,10 @@ from typing import Any, cast
 
 import structlog
 
-from sidecar.errors import BodyError, ConfigError, UpstreamError, WireError
+from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller, Grant
+from sidecar.listeners.door import cannot_listen
 from sidecar.listeners.introduction import Introduction, read_introduction
 from sidecar.listeners.quarantine import Quarantine
 from sidecar.policy.decision import Code, Refusal
@@ -109,12 +109,8 @@ class TcpListener:
                 lambda: TcpClient(self), self.door.bind, self.door.port, backlog=1024
             )
         except (OSError, OverflowError) as error:
-            number = getattr(error, "errno", None)  # asyncio puts a sentence of its own into strerror
-            reason = os.strerror(number).lower() if number and number > 0 else str(error)
-            raise ConfigError(
-                f"cannot listen on {self.door.bind}:{self.door.port} ({reason}); "
-                "choose another port with `--tcp-port` or the setting `listeners.tcp`"
-            ) from None
+            remedy = "`--tcp-port` or the setting `listeners.tcp`"
+            raise cannot_listen(self.door.bind, self.door.port, error, remedy) from None
         self.port = self._server.sockets[0].getsockname()[1]
         return self.port
 
@@ -125,6 +121,10 @@ class TcpListener:
     def close_clients(self) -> None:
         for client in list(self.clients):
             client.end("the sidecar is stopping")
+
+    async def stop(self) -> None:
+        self.stop_accepting()
+        self.close_clients()
 
     def keys_changed(self) -> None:
         """After a reload: clients in quarantine whose key is good now are let go, so that they come back."""

@@ -21,6 +21,7 @@ class Code(StrEnum):
     MALFORMED_REQUEST = "malformed_request"
     UNKNOWN_FIELD = "unknown_field"
     BODY_TOO_LARGE = "body_too_large"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     SCOPE = "scope"
     KEYS_STALE = "keys_stale"
     ACCOUNT = "account"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from sidecar.errors import BodyError
+from sidecar.wire.catalog import Row
 from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import message_class
 
@@ -25,7 +27,19 @@ _QUOTED = 60
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 
 
-def parse(message_name: str, fmt: int, raw: bytes, *, strict: bool) -> Message:
+Prepare = Callable[[Message], None]
+"""Completes a message between its reading and the check that nothing required is missing."""
+
+
+def parse_request(row: Row, fmt: int, raw: bytes, prepare: Prepare | None = None) -> Message:
+    """The request of a catalog row out of its body: strictly where its contents are judged. Raises BodyError."""
+    if row.request is None:
+        said = f"{row.name} has no message in futu-api, so it cannot be read; over TCP it can be sent as protobuf"
+        raise BodyError("unknown_request", said)
+    return parse(row.request, fmt, raw, strict=row.judged, prepare=prepare)
+
+
+def parse(message_name: str, fmt: int, raw: bytes, *, strict: bool, prepare: Prepare | None = None) -> Message:
     """The message of a body: `message_name` as in the catalog, e.g. `Trd_PlaceOrder.Request`, `fmt` from the head.
 
     `strict` is for what is judged on its contents: it also refuses a message that lacks a required field, and fields
@@ -36,9 +50,9 @@ def parse(message_name: str, fmt: int, raw: bytes, *, strict: bool) -> Message:
     given twice, two spellings of a name, numbers as strings) may see two different orders.
     """
     if fmt == PROTOBUF:
-        return _from_protobuf(message_name, raw, strict)
+        return _from_protobuf(message_name, raw, strict, prepare)
     if fmt == JSON:
-        return _from_json(message_name, raw, strict)
+        return _from_json(message_name, raw, strict, prepare)
     raise _unknown_format(fmt)
 
 
@@ -94,12 +108,14 @@ def _number_lists(descriptor: Descriptor, tree: dict[str, Any]) -> None:
             tree[name] = [int(part) for part in value]
 
 
-def _from_protobuf(message_name: str, raw: bytes, strict: bool) -> Message:
+def _from_protobuf(message_name: str, raw: bytes, strict: bool, prepare: Prepare | None) -> Message:
     cls = message_class(message_name)
     try:
         message = cls.FromString(raw)
     except DecodeError:
         raise BodyError("malformed_request", f"the body is not a protobuf `{message_name}`") from None
+    if prepare is not None:
+        prepare(message)
     if strict:
         _require_all(message)
         # three times as fast as looking into every sub-message: the size changes only if something was dropped
@@ -129,7 +145,7 @@ def _first_unknown(message: Message, path: str) -> tuple[str, int] | None:
     return None
 
 
-def _from_json(message_name: str, raw: bytes, strict: bool) -> Message:
+def _from_json(message_name: str, raw: bytes, strict: bool, prepare: Prepare | None) -> Message:
     cls = message_class(message_name)
     limit = MAX_JUDGED_JSON if strict else MAX_JSON
     if len(raw) > limit:
@@ -159,6 +175,8 @@ def _from_json(message_name: str, raw: bytes, strict: bool) -> Message:
         # SECURITY: json_format documents ParseError alone, and raises others on odd values; all of them mean one thing
         detail = "a value has the wrong type"
         raise BodyError("malformed_request", f"the body is not a `{message_name}`: {detail}") from None
+    if prepare is not None:
+        prepare(message)
     if strict:
         _require_all(message)
     return message

@@ -314,7 +314,7 @@ class World:
 
     @property
     def port(self) -> int:
-        return self.app.tcp_ports[0]
+        return self.app.ports["tcp"][0]
 
     @property
     def keys_file(self) -> Path:
@@ -392,7 +392,9 @@ async def running(
                     keys=Keys(file=folder / "keys.json", timezone="UTC"),
                     state_dir=folder / "state",
                     audit=settings.pop("audit", None) or Audit(file=folder / "audit.jsonl", min_free=1024),
-                    listeners=Listeners(tcp=listeners, admin=AdminListener(port=0)),
+                    listeners=Listeners(
+                        tcp=listeners, admin=AdminListener(port=0), websocket=None, rest=None, grpc=None, mcp=None
+                    ),
                     limits=limits or Limits(),
                     policy=policy or Policy(),
                     drain=settings.pop("drain", 1.0),
