@@ -6,7 +6,7 @@ turns that into a refusal.
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import datetime, time
 
 from sidecar.intents.model import (
     AccountRef,
@@ -25,7 +25,7 @@ from sidecar.intents.model import (
 )
 from sidecar.policy.case import NEW_ORDER, Case, passed, refused
 from sidecar.policy.decision import Code, Finding
-from sidecar.policy.key import HoursWindow, Scope
+from sidecar.policy.key import HoursWindow, Key, Scope
 
 _ENV_NAME = {TrdEnv.SIMULATE: "paper", TrdEnv.REAL: "real"}
 _MINUTES = "minutes"
@@ -134,9 +134,19 @@ def hours(case: Case) -> Finding | None:
     now = case.now.astimezone(zone).time()
     at = f"{now.isoformat(_MINUTES)} in {zone}"
     shown = ", ".join(f"{window.start.isoformat(_MINUTES)}-{window.end.isoformat(_MINUTES)}" for window in windows)
-    if any(_inside(window, now) for window in windows):
+    if within_hours(case.key, case.now):
         return passed("hours", f"{at} is within {shown}")
     return refused("hours", Code.HOURS, f"it is {at}, this key's hours are {shown}")
+
+
+def within_hours(key: Key, now: datetime) -> bool:
+    """Whether a key's hours_window is open; `now` is aware. A key without one always is."""
+    if key.hours_window is None:
+        return True
+    if key.zone is None:
+        return False
+    at = now.astimezone(key.zone).time()
+    return any(_inside(window, at) for window in key.hours_window)
 
 
 def _inside(window: HoursWindow, now: time) -> bool:

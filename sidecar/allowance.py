@@ -1,0 +1,74 @@
+"""What a key may do and has left, as its own holder may be told. Tells nothing of any other key, and decides nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sidecar.grants import Grant
+from sidecar.policy.key import HoursWindow, Key
+from sidecar.policy.rules import within_hours
+from sidecar.policy.usage import Usage
+
+
+def allowance(grant: Grant, usage: Usage, now: datetime) -> dict[str, Any]:
+    """A tree of JSON values. Money and quantities are text, because they are exact; null: not limited.
+
+    `usage` is what is counted at this moment, reservations included; `now` is aware.
+    """
+    key = grant.key
+    return {
+        "key_id": key.id,
+        "scopes": sorted(key.scopes),
+        "state": "ACTIVE",
+        "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
+        "allowed_markets": _listed(key.allowed_markets),
+        "allowed_symbols": _listed(key.allowed_symbols),
+        "allowed_trd_sides": _listed(key.allowed_trd_sides),
+        "allowed_acc_ids": None if key.allowed_acc_ids is None else [str(each) for each in sorted(key.allowed_acc_ids)],
+        "hours": _hours(key, now),
+        "max_order_value": _exact(key.max_order_value),
+        "daily_value": {
+            "limit": _exact(key.max_daily_value),
+            "used": {currency: _exact(value) for currency, value in sorted(usage.daily_value.items())},
+            "left": _left_of_day(key.max_daily_value, usage.daily_value),
+        },
+        "orders_per_minute": _rate(key, usage),
+    }
+
+
+def _rate(key: Key, usage: Usage) -> dict[str, Any]:
+    limit, used = key.max_orders_per_minute, usage.orders_last_minute
+    left = None if limit is None else max(0, limit - used)
+    wait = max(0.0, 60.0 - usage.oldest_order_age) if left == 0 else 0.0
+    return {"limit": limit, "used": used, "left": left, "next_in_seconds": round(wait, 1)}
+
+
+def _left_of_day(limit: Decimal | None, used: dict[str, Decimal]) -> dict[str, str | None] | None:
+    """Per currency that was used today; a currency that was not has the whole limit."""
+    if limit is None:
+        return None
+    return {currency: _exact(max(Decimal(0), limit - value)) for currency, value in sorted(used.items())}
+
+
+def _hours(key: Key, now: datetime) -> dict[str, Any] | None:
+    if key.hours_window is None:
+        return None
+    return {
+        "windows": [_window(each) for each in key.hours_window],
+        "timezone": str(key.zone),
+        "open_now": within_hours(key, now),
+    }
+
+
+def _window(window: HoursWindow) -> str:
+    return f"{window.start:%H:%M}-{window.end:%H:%M}"
+
+
+def _listed(values: frozenset[Any] | None) -> list[str] | None:
+    return None if values is None else sorted(str(value) for value in values)
+
+
+def _exact(value: Decimal | None) -> str | None:
+    return None if value is None else format(value, "f")
