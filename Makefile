@@ -24,7 +24,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench
 
 # What the tests need from outside this project's own environment; without it those tests say so and are skipped.
-real-parts: $(VENV)/.dev .venv-json/.made
+real-parts: $(VENV)/.dev .venv-json/.made node_modules/.made
 	$(BIN)/pip install --quiet TA-Lib
 
 $(VENV)/.runtime: pyproject.toml
@@ -44,5 +44,10 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.runtime
 	@.venv-json/bin/pip install --quiet --disable-pip-version-check futu-api 'protobuf<6'
 	@touch $@
 
+# The official JavaScript SDK, and the WebSocket that node has not of its own.
+node_modules/.made:
+	@npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix . futu-api ws
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-json build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-json node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
