@@ -3,14 +3,16 @@
 The folders are the journey of a request:
 
     client ─▶ listeners ─▶ relay ─▶ gate ─┬─▶ keys      whose request it is, asked again for every one (grants)
-                             ▲            ├─▶ intents   what it means: read once, from strictly parsed bytes (wire)
-                             │            ├─▶ facts     what it does not say: accounts, instruments, quotes
+                           or desk        ├─▶ intents   what it means: read once, from strictly parsed bytes (wire)
+                             ▲            ├─▶ facts     what it does not say: accounts, instruments, quotes
                              │            ├─▶ policy    decide(key, intent, facts, usage, now), pure
                              │            ├─▶ ledger    reserve, settle: what is used, whose order is whose
                              │            └─▶ audit     written before it is forwarded (recorder: one thread for both)
                              │
                           returns ◀── upstream ◀──▶ OpenD
 
+A `relay` is one client's connection with a session of its own (TCP, WebSocket); a `desk` is one key's session, shared by
+clients that come and go by the request (REST, gRPC, MCP).
 `app` puts the parts together, `cli` is what people type, `sandbox` a paper OpenD to try everything against.
 What must always hold is marked INVARIANT where the code upholds it; what an attacker would try is marked SECURITY.
 """
