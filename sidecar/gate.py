@@ -61,6 +61,8 @@ class Refused:
     retry_after: int | None = None
     unknown: bool = False
     """It was sent, and whether OpenD did it is not known."""
+    decision_id: str | None = None
+    """The one in `text`; None where the audit has no record of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,7 +460,7 @@ class Gate:
             record = replace(record, **_order_fields(asked, decision))
         self._recorder.note(record)
         self.metrics.refused(caller.iface, refusal.code.value, record.key_id)
-        return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after)
+        return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after, decision_id=decision_id)
 
     def refuse_asked(self, asked: Asked, refusal: Refusal, decision: Decision | None = None) -> Refused:
         return self.refuse(

@@ -107,4 +107,5 @@ def _unknown(attempt: Attempt) -> Refused:
         "this was sent before the sidecar was restarted and its outcome is unknown; look at the order list, and take a "
         "new idempotency key to send it again",
     )
-    return Refused(refusal.code, refusal.text(attempt.decision_id), unknown=True)
+    decision_id = attempt.decision_id
+    return Refused(refusal.code, refusal.text(decision_id), unknown=True, decision_id=decision_id)

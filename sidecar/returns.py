@@ -147,7 +147,8 @@ class Returns:
             return Refused(code, f"[sidecar:{code.value}] {reason}")
         self.order_lost(forward, reason)
         text = f"{reason}; whether this was done is unknown, look at the order list before you repeat it"
-        return Refused(code, Refusal(code, text).text(forward.asked.decision_id), unknown=True)
+        decision_id = forward.asked.decision_id
+        return Refused(code, Refusal(code, text).text(decision_id), unknown=True, decision_id=decision_id)
 
     def order_lost(self, forward: Forward, reason: str) -> None:
         """The answer will not come. INVARIANT: unknown is used: the reservation stays."""
