@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 import orjson
 import structlog
 from aiohttp import web
 
-from sidecar.listeners.door import HttpPort
+from sidecar.listeners.door import Handler, HttpPort
+from sidecar.listeners.http_guard import addressed_to_us, from_another_site
 from sidecar.metrics import Metrics
 
 DEFAULT_BIND = "127.0.0.1"
@@ -22,8 +21,6 @@ DEFAULT_PORT = 11180
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _log = structlog.get_logger("sidecar.admin")
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +94,8 @@ class AdminListener:
     # -- the guard ------------------------------------------------------------------------------------------------
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if not self._addressed_to_us(request) or _from_another_site(request):
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not addressed_to_us(request, self._allowed_hosts) or from_another_site(request):
             return _json({"error": "forbidden"}, status=403)
         try:
             return await handler(request)
@@ -108,47 +105,6 @@ class AdminListener:
             # the operator finds the traceback in the log; a reply never carries one
             _log.exception("an admin request failed", path=request.path)
             return _json({"error": "internal error"}, status=500)
-
-    def _addressed_to_us(self, request: web.Request) -> bool:
-        hosts = request.headers.getall("Host", [])
-        host = _hostname(f"//{hosts[0]}") if len(hosts) == 1 else None
-        if host is None:
-            return False
-        if host == "localhost" or host in self._allowed_hosts:
-            return True
-        address = _address(host)
-        if address is None or address.is_loopback:
-            return address is not None
-        here = request.transport.get_extra_info("sockname") if request.transport is not None else None
-        return here is not None and address == _address(str(here[0]))
-
-
-def _hostname(url: str) -> str | None:
-    """The host of a URL, lower case and without port; None where it is none or nonsense."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises where the port is no number
-        return None if "@" in parts.netloc else parts.hostname
-    except ValueError:
-        return None
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address `text` is, an IPv4 address in IPv6 clothes as the IPv4 address; None for a name."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return address if mapped is None else mapped
-
-
-def _from_another_site(request: web.Request) -> bool:
-    """Whether a browser says that a page of another origin asks; other programs send neither header."""
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        return True
-    origins = request.headers.getall("Origin", [])
-    return bool(origins) and origins != [f"{request.scheme}://{request.headers['Host']}"]
 
 
 def _json(content: object, *, status: int = 200, allow: str | None = None) -> web.Response:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
+import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from sidecar.errors import ConfigError
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_LINGERING = 2.0
+"""Seconds for which the rest of a body that was refused is read and dropped, so that its sender reads why."""
 
 
 class Door(Protocol):
@@ -40,25 +53,57 @@ def cannot_listen(bind: str, port: int, error: OSError | OverflowError, remedy: 
     return ConfigError(f"cannot listen on {bind}:{port} ({reason}); choose another port with {remedy}")
 
 
-class HttpPort:
-    """An aiohttp application on one port. SECURITY: bodies are never decompressed, so that none can be a bomb."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the clients of an HTTP port may cost. Times in seconds."""
 
-    def __init__(self, app: web.Application, bind: str, port: int, remedy: str) -> None:
+    max_clients: int
+    """Connections at one time; one more is answered 503 and closed."""
+    first_request: float
+    """How long a new connection may take over the head of its first request."""
+    idle: float = 75.0
+    """How long a connection may be without a request, and take over the head of a later one."""
+
+
+class HttpPort:
+    """An aiohttp application on one port. SECURITY: bodies are never decompressed, so that none can be a bomb.
+
+    A request whose client has gone is cancelled in its handler.
+    """
+
+    def __init__(
+        self, app: web.Application, bind: str, port: int, remedy: str, *, bounds: Bounds | None = None,
+        turned_away: Callable[[str], str] = lambda address: "too many connections",
+    ) -> None:  # fmt: skip
+        """`turned_away` is told the address of a client for which there is no room, and says what the client reads."""
         self._app = app
         self._bind = bind
         self._port = port
         self._remedy = remedy
+        self._bounds = bounds
+        self._turned_away = turned_away
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
+        self._silent: dict[web.RequestHandler, float] = {}
+        """Connections whose first request has not come, and until when it must."""
 
     async def start(self) -> int:
         self._app.on_response_prepare.append(_say_nothing_of_the_server)
-        runner = web.AppRunner(self._app, access_log=None, auto_decompress=False, shutdown_timeout=1.0)
+        settings: dict[str, Any] = {}
+        if self._bounds is not None:
+            self._app.middlewares.insert(0, self._spoke)
+            settings["keepalive_timeout"] = self._bounds.idle
+        runner = web.AppRunner(
+            self._app, access_log=None, auto_decompress=False, shutdown_timeout=1.0, handler_cancellation=True,
+            lingering_time=_LINGERING, logger=_quiet_logger(), **settings,
+        )  # fmt: skip
         await runner.setup()
         assert runner.server is not None, "setup made it"
         try:
             loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(runner.server, self._bind, self._port, backlog=1024)
+            self._server = await loop.create_server(
+                partial(self._accept, runner.server), self._bind, self._port, backlog=1024
+            )
         except (OSError, OverflowError) as error:
             await runner.cleanup()
             raise cannot_listen(self._bind, self._port, error, self._remedy) from None
@@ -76,6 +121,61 @@ class HttpPort:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    def tick(self) -> None:
+        """Every second: let go of who connected and asked nothing."""
+        now = asyncio.get_running_loop().time()
+        for connection, until in list(self._silent.items()):
+            if connection.transport is None or now > until:
+                self._silent.pop(connection)
+                connection.force_close()
+
+    def _accept(self, server: web.Server) -> asyncio.Protocol:
+        if self._bounds is None:
+            return server()
+        if len(server.connections) >= self._bounds.max_clients:
+            return _TurnedAway(self._turned_away)
+        connection = server()
+        self._silent[connection] = asyncio.get_running_loop().time() + self._bounds.first_request
+        return connection
+
+    @web.middleware
+    async def _spoke(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._silent.pop(request.protocol, None)
+        return await handler(request)
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A client for which there is no room: told so, and closed."""
+
+    def __init__(self, words: Callable[[str], str]) -> None:
+        self._words = words
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        peer = transport.get_extra_info("peername")
+        text = self._words(peer[0] if isinstance(peer, tuple) else "local").encode()
+        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}"
+        transport.write(head.encode() + b"\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + text)
+        transport.close()
+
+
+class _NoTraceback(logging.Handler):
+    """What aiohttp reports by itself. SECURITY: bytes that are not HTTP are no news for the operator, and may hold a key."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        failure = record.exc_info[1] if record.exc_info else None
+        if failure is None or isinstance(failure, HttpProcessingError):
+            log.debug("a client does not speak HTTP", kind=type(failure).__name__)
+        else:
+            log.error("an HTTP connection failed", exc_info=failure)
+
+
+def _quiet_logger() -> logging.Logger:
+    logger = logging.getLogger("sidecar.http")
+    logger.propagate = False
+    logger.handlers = [_NoTraceback()]
+    return logger
 
 
 async def _say_nothing_of_the_server(_request: web.Request, response: web.StreamResponse) -> None:
