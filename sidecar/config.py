@@ -182,6 +182,11 @@ def _override(tree: dict[str, Any], name: str, value: object) -> None:
             section["host"] = host.removeprefix("[").removesuffix("]")
             section["port"] = int(port)
         case "bind":
+            try:
+                ipaddress.ip_address(str(value))
+            except ValueError:
+                text = f"{flag} {shown(value)} is not an IP address to listen on; write e.g. `127.0.0.1` or `0.0.0.0`"
+                raise ConfigError(text) from None
             for listener in _tcp_listeners(tree):
                 listener["bind"] = value
             for kind in _SINGLE:
