@@ -87,6 +87,8 @@ class Asked:
     gathering: asyncio.Task[Facts] | None = None
     endpoint: str = ""
     rehearsal: bool = False
+    args_hash: str | None = None
+    """Of the request as its client made it, where it was changed since."""
 
     @property
     def is_order(self) -> bool:
@@ -170,12 +172,13 @@ class Gate:
         return None
 
     def understand(
-        self, caller: Caller, row: Row, read_body: Callable[[], Message], *, rehearsal: bool = False
+        self, caller: Caller, row: Row, read_body: Callable[[], Message], *, screened: bool = True, rehearsal: bool = False
     ) -> Asked | Refused:
         """Parse, read once, and screen: whatever can be refused without asking OpenD anything is refused here.
 
         `read_body` gives the row's request, strictly read where the row is judged, or raises BodyError.
-        A `rehearsal` is not screened: it wants every check told.
+        Without `screened` the caller must `screen` it before it is decided: a repeat is not judged by the rules of its own
+        moment. A `rehearsal` is not screened: it wants every check told.
         """
         arrived = time.perf_counter()
         decision_id = new_decision_id()
@@ -186,17 +189,30 @@ class Gate:
                 intent = read(row.id, message)
         except BodyError as error:
             return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
-        asked = Asked(caller, row, message, intent, decision_id, arrived, endpoint=_endpoint(caller, row, row.id))
-        if rehearsal:
+        asked = Asked(
+            caller, row, message, intent, decision_id, arrived,
+            endpoint=_endpoint(caller, row, row.id), rehearsal=rehearsal,
+        )  # fmt: skip
+        if rehearsal or not screened:
             return asked
+        return self.screen(asked) or asked
+
+    def screen(self, asked: Asked) -> Refused | None:
+        """Refuse what would be refused whatever OpenD said."""
+        intent = asked.intent
         if self.closing and asked.is_order:
             stopping = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
             return self.refuse_asked(asked, stopping)
-        if isinstance(intent, PlaceOrder) and not self._unsure_of_account(intent) and self._asks_opend(caller, intent):
-            refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
-            if refusal is not None:
-                return self.refuse_asked(asked, refusal)
-        return asked
+        if not isinstance(intent, PlaceOrder) or self._unsure_of_account(intent):
+            return None
+        if not self._asks_opend(asked.caller, intent):
+            return None
+        refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
+        return None if refusal is None else self.refuse_asked(asked, refusal)
+
+    def goes_upstream(self, asked: Asked) -> bool:
+        """Whether OpenD is needed to answer it, once it is allowed."""
+        return not isinstance(asked.intent, Unlock)
 
     def waits(self, asked: Asked) -> bool:
         """Whether deciding it takes more than memory: a price, the disk, or an account not yet known."""
@@ -381,6 +397,7 @@ class Gate:
             return self.refuse_asked(asked, decision.refusal, decision)
         if not isinstance(intent, PlaceOrder):
             return self.refuse_asked(asked, Refusal(Code.ORDER_UNKNOWN, f"{asked.row.name} cannot be judged yet"))
+        asked.args_hash = _args_hash(asked)
         remark = set_tag(asked.message, asked.decision_id) if self._settings.tag_orders else intent.remark
         self._ledger.reserve(
             Reservation(
@@ -432,6 +449,7 @@ class Gate:
             account = self._accounts.get(acc_id)
             if account is not None and grant.may_see(acc_id, account.env):
                 visible.append(acc_id)
+        asked.args_hash = _args_hash(asked)
         message: Any = asked.message
         del message.c2s.accIDList[:]
         message.c2s.accIDList.extend(visible)
@@ -505,7 +523,7 @@ class Gate:
             policy=self.grants.revision,
             address=caller.address,
             latency_us=round((time.perf_counter() - asked.arrived) * 1_000_000),
-            args_hash=_args_hash(asked),
+            args_hash=asked.args_hash or _args_hash(asked),
             essential=asked.is_order or isinstance(asked.intent, CancelOrder),
             **_order_fields(asked, decision),
         )
