@@ -7,9 +7,7 @@ to (`key` in the listener's settings). Requests are the relay's business; no rul
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
-import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from sidecar.grants import Caller, Grant
 from sidecar.listeners.door import cannot_listen
 from sidecar.listeners.introduction import Introduction, read_introduction
 from sidecar.listeners.quarantine import Quarantine
+from sidecar.listeners.room import Room, notice_when_gone
 from sidecar.policy.decision import Code, Refusal
 from sidecar.relay import Relay, RelaySettings
 from sidecar.returns import Returns
@@ -47,8 +46,6 @@ _LAST_WORDS = 5.0
 _ANSWERS_WITHOUT_KEY = 20
 """SECURITY: requests of one client in quarantine that are answered in a second; the others of its chunk wait, unread bytes
 in its socket. A chunk holds thousands of the smallest, and nothing else moves while they are answered."""
-_PROBE_AFTER, _PROBE_EVERY, _PROBES = 60, 10, 3
-"""Seconds of silence before the system asks whether a client's machine is still there, between questions, and how often."""
 _STRANGER_CAP = 16 * 1024
 """Bytes. SECURITY: what is kept and parsed of a client without a good key; an InitConnect has some 100, with RSA 8192 at most."""
 
@@ -95,7 +92,7 @@ class TcpListener:
         self.pool = pool
         self.relay_settings = relay
         self.spawn = spawn
-        self.clients: set[TcpClient] = set()
+        self.clients: Room[TcpClient] = Room(_IFACE, door.max_clients, gate.metrics)
         self._parked: deque[TcpClient] = deque()
         self._next_sweep = 0.0
         self._networks = None if door.allowed_ips is None else [ipaddress.ip_network(each) for each in door.allowed_ips]
@@ -119,7 +116,7 @@ class TcpListener:
             self._server.close()
 
     def close_clients(self) -> None:
-        for client in list(self.clients):
+        for client in self.clients:
             client.end("the sidecar is stopping")
 
     async def stop(self) -> None:
@@ -128,7 +125,7 @@ class TcpListener:
 
     def keys_changed(self) -> None:
         """After a reload: clients in quarantine whose key is good now are let go, so that they come back."""
-        for client in list(self.clients):
+        for client in self.clients:
             client.look_again()
 
     def tick(self) -> None:
@@ -137,16 +134,10 @@ class TcpListener:
         sweep = now >= self._next_sweep
         if sweep:
             self._next_sweep = now + self.relay_settings.request_timeout / 2
-        for client in list(self.clients):
+        for client in self.clients:
             client.tick(now)
             if sweep:
                 client.sweep(now)
-
-    def forget(self, client: TcpClient) -> None:
-        """The client's connection has ended. Safe to call twice."""
-        if client in self.clients:
-            self.clients.discard(client)
-            self.gate.metrics.clients(_IFACE, -1)
 
     def park(self, client: TcpClient) -> None:
         """Keep a client whose InitConnect was refused open, as long as there are few of them."""
@@ -154,31 +145,11 @@ class TcpListener:
         if len(self._parked) > MAX_PARKED:
             self._parked.popleft().end("InitConnect was refused long ago")
 
-    def has_room(self) -> bool:
-        """SECURITY: whoever has shown no good key gives way, so that strangers cannot keep clients with a key out."""
-        if len(self.clients) < self.door.max_clients:
-            return True
-        stranger = next((client for client in self.clients if client.is_stranger), None)
-        if stranger is not None:
-            stranger.drop()
-        return stranger is not None
-
     def admits(self, address: str) -> bool:
         if self._networks is None:
             return True
         parsed = ipaddress.ip_address(address)
         return any(parsed in network for network in self._networks)
-
-
-def _notice_when_gone(transport: asyncio.BaseTransport) -> None:
-    """Let the system find out when a client's machine has vanished: its connection to OpenD would be kept for ever."""
-    sock = transport.get_extra_info("socket")
-    options = {"TCP_KEEPIDLE": _PROBE_AFTER, "TCP_KEEPINTVL": _PROBE_EVERY, "TCP_KEEPCNT": _PROBES}
-    with contextlib.suppress(OSError):  # not a TCP socket, or closed already
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in options.items():
-            if hasattr(socket, name):  # macOS and Windows have not all of them
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class TcpClient(asyncio.Protocol):
@@ -228,7 +199,7 @@ class TcpClient(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else "local"
         admitted = listener.admits(self._address)
-        if not admitted or not listener.has_room():
+        if not admitted or not listener.clients.has_place():
             code = Code.UPSTREAM_FULL if admitted else Code.IP_NOT_ALLOWED
             listener.gate.refuse(
                 Caller(_IFACE, None, self._address),
@@ -239,11 +210,10 @@ class TcpClient(asyncio.Protocol):
             self._ended = True
             self._transport.abort()
             return
-        _notice_when_gone(transport)
+        notice_when_gone(transport)
         self._transport.set_write_buffer_limits(high=listener.door.client_buffer // 8)
         self._deadline = asyncio.get_running_loop().time() + listener.door.handshake_timeout
-        listener.clients.add(self)
-        listener.gate.metrics.clients(_IFACE, +1)
+        listener.clients.enter(self)
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
@@ -300,7 +270,7 @@ class TcpClient(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._listener.forget(self)
+        self._listener.clients.leave(self)
         self._ended = True
         if self._relay is not None:
             self._relay.client_gone()
@@ -341,13 +311,13 @@ class TcpClient(asyncio.Protocol):
     def drop(self) -> None:
         """End it at once, whatever is unsent."""
         self._ended = True
-        self._listener.forget(self)
+        self._listener.clients.leave(self)
         if self._transport is not None:
             self._transport.abort()
 
     @property
     def is_stranger(self) -> bool:
-        """Whether it is here without a good key: not introduced yet, refused, or in quarantine."""
+        """See `room.Guest`."""
         return self._relay is None
 
     # -- introduction ---------------------------------------------------------------------------------------------
