@@ -1,25 +1,93 @@
-"""The REST door."""
+"""The REST door: HTTP with JSON bodies in front of the same gate as every other door. It holds no rule and no counter.
+
+One request: which key (401), which route (404, 405), its scope, then its body (400, 413, 415), then the decision.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import structlog
 from aiohttp import web
+from google.protobuf.message import Message
 
+from sidecar.allowance import allowance
 from sidecar.desk import Desks
+from sidecar.errors import BodyError
+from sidecar.gate import Refused
+from sidecar.grants import Caller
+from sidecar.listeners import rest_reply, rest_stream
 from sidecar.listeners.admin import Problem
-from sidecar.listeners.door import HttpPort
+from sidecar.listeners.door import Bounds, Handler, HttpPort
+from sidecar.listeners.http_guard import address_here, addressed_to_us, from_another_site
+from sidecar.listeners.rest_request import (
+    Rejected,
+    body_of,
+    idempotency_key,
+    key_in_url,
+    malformed,
+    printable,
+    secret_of,
+    take_dry_run,
+    tree_of_query,
+)
+from sidecar.listeners.routes import BY_ID, ROUTES, Route, by_id, resembling
+from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import Limits
 from sidecar.settings import RestListener as Settings
+from sidecar.wire import catalog, rest_body
+from sidecar.wire.body import Prepare
+from sidecar.wire.catalog import Permission, Row
+
+log = structlog.get_logger()
+
+_IFACE = "rest"
+_KEY_PAGE = "/api/key"
+_REHEARSED = frozenset({catalog.PLACE_ORDER, catalog.PLACE_COMBO_ORDER, catalog.MODIFY_ORDER})
+
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key",
+    "Access-Control-Max-Age": "600",
+}
+_EXPOSED = "X-Decision-Id, Idempotency-Replayed, Retry-After"
 
 
 class RestListener:
+    """The routes of `routes.py`, every other request by its id, `/ws`, and the pages without a key."""
+
     def __init__(
         self, settings: Settings, limits: Limits, *, desks: Desks, readiness: Callable[[], Sequence[Problem]]
     ) -> None:
+        """`readiness` is empty when orders can be served."""
+        self._settings = settings
+        self._limits = limits
+        self._desks = desks
+        self._gate = desks.gate
+        self._readiness = readiness
+        self._streams = rest_stream.PushStreams(desks, limits, settings.allowed_origins)
         self._http = HttpPort(
-            web.Application(), settings.bind, settings.port, "`--rest-port` or the setting `listeners.rest`"
-        )
+            self._application(), settings.bind, settings.port, "`--rest-port` or the setting `listeners.rest`",
+            bounds=Bounds(limits.max_clients, limits.handshake_timeout), turned_away=self._turned_away,
+        )  # fmt: skip
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._around])
+        for route in ROUTES.values():
+            app.router.add_post(route.path, partial(self._post, route))
+            if route.get:
+                app.router.add_get(route.path, partial(self._get, route))
+        app.router.add_post(BY_ID, self._post_by_id)
+        app.router.add_get(_KEY_PAGE, self._key)
+        app.router.add_get(rest_stream.PATH, self._streams.serve, allow_head=False)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/readyz", self._ready)
+        if self._settings.metrics:
+            app.router.add_get("/metrics", self._metrics)
+        return app
 
     async def start(self) -> int:
         return await self._http.start()
@@ -27,11 +95,192 @@ class RestListener:
     def stop_accepting(self) -> None:
         self._http.stop_accepting()
 
-    def close_clients(self) -> None: ...
+    def close_clients(self) -> None:
+        self._streams.close()
 
     async def stop(self) -> None:
         await self._http.stop()
 
-    def keys_changed(self) -> None: ...
+    def keys_changed(self) -> None:
+        """The desks end the streams of keys that are good no more; every other request looks its key up."""
 
-    def tick(self) -> None: ...
+    def tick(self) -> None:
+        self._http.tick()
+
+    # -- requests to OpenD ----------------------------------------------------------------------------------------
+
+    async def _post_by_id(self, request: web.Request) -> web.StreamResponse:
+        route = by_id(request.match_info["name"])
+        if route is None:
+            return self._no_such_route(request)
+        return await self._post(route, request)
+
+    async def _post(self, route: Route, request: web.Request) -> web.StreamResponse:
+        admitted = self._admit(request, route)
+        if isinstance(admitted, web.Response):
+            return admitted
+        caller, row = admitted
+        raw = await body_of(request, self._limits.request_body, self._limits.frame_timeout)
+        if isinstance(raw, Rejected):
+            return self._reject(caller, row, raw)
+        try:
+            tree = rest_body.tree_of(raw, self._limits.request_body) if raw else {}
+        except BodyError as error:
+            return self._reject(caller, row, Rejected(Refusal(Code(error.code), str(error))))
+        dry_run = take_dry_run(tree) if row.id in _REHEARSED and not route.fixed else False
+        if isinstance(dry_run, Rejected):
+            return self._reject(caller, row, dry_run)
+        if dry_run:
+            decision = await self._desks.rehearse(caller, row.id, _reader(route, tree))
+            return (
+                rest_reply.of_refusal(decision) if isinstance(decision, Refused) else rest_reply.of_rehearsal(decision)
+            )
+        return await self._ask(caller, row, route, tree, request)
+
+    async def _get(self, route: Route, request: web.Request) -> web.StreamResponse:
+        admitted = self._admit(request, route)
+        if isinstance(admitted, web.Response):
+            return admitted
+        caller, row = admitted
+        tree = tree_of_query(request)
+        if isinstance(tree, Rejected):
+            return self._reject(caller, row, tree)
+        return await self._ask(caller, row, route, tree, request)
+
+    async def _ask(self, caller: Caller, row: Row, route: Route, tree: Any, request: web.Request) -> web.StreamResponse:
+        token = idempotency_key(request) if row.permission is Permission.TRADE else None
+        if isinstance(token, Rejected):
+            return self._reject(caller, row, token)
+        answer = await self._desks.ask(caller, row.id, _reader(route, tree), idempotency_key=token)
+        return rest_reply.of_refusal(answer) if isinstance(answer, Refused) else await rest_reply.of_reply(answer)
+
+    # -- the key --------------------------------------------------------------------------------------------------
+
+    def _caller(self, request: web.Request, endpoint: str) -> Caller | web.Response:
+        """Who asks, whether or not the key is good."""
+        secret = secret_of(request)
+        caller = Caller(_IFACE, None, _address(request), endpoint=endpoint)
+        if isinstance(secret, str):
+            caller = replace(self._gate.grants.identify(_IFACE, secret, caller.address), endpoint=endpoint)
+        leaked = key_in_url(request)
+        if leaked is not None:
+            return self._reject(caller, None, leaked)
+        return caller if isinstance(secret, str) else self._reject(caller, None, Rejected(secret))
+
+    def _admit(self, request: web.Request, route: Route) -> tuple[Caller, Row] | web.Response:
+        """The key and its scope, before anything is read of the body."""
+        caller = self._caller(request, route.path)
+        if isinstance(caller, web.Response):
+            return caller
+        row = self._gate.admit(caller, route.proto_id)
+        return rest_reply.of_refusal(row) if isinstance(row, Refused) else (caller, row)
+
+    async def _key(self, request: web.Request) -> web.StreamResponse:
+        caller = self._caller(request, _KEY_PAGE)
+        if isinstance(caller, web.Response):
+            return caller
+        found = self._gate.usage(caller)
+        if isinstance(found, Refused):
+            return rest_reply.of_refusal(found)
+        return rest_reply.of_content(allowance(*found, self._gate.grants.now()))
+
+    # -- pages without a key --------------------------------------------------------------------------------------
+
+    async def _health(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text="ok", headers=rest_reply.HEADERS)
+
+    async def _ready(self, request: web.Request) -> web.StreamResponse:
+        """What fails, in one word each; why is for the operator's own port."""
+        if self._is_foreign(request):
+            return rest_reply.of_error(403, "web pages of other sites may not read this")
+        problems = sorted({problem.component for problem in self._readiness()})
+        content = {"ready": not problems, "problems": problems}
+        return web.json_response(content, status=503 if problems else 200, headers=rest_reply.HEADERS)
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        if self._is_foreign(request):
+            return rest_reply.of_error(403, "web pages of other sites may not read this")
+        body, content_type = self._gate.metrics.exposition(request.headers.get("Accept"))
+        return web.Response(body=body, headers={**rest_reply.HEADERS, "Content-Type": content_type})
+
+    def _is_foreign(self, request: web.Request) -> bool:
+        """SECURITY: what needs no key can be read by every page in the owner's browser, unless it is refused here. On a
+        loopback address a page under a name of its own counts, too; elsewhere names are how a scraper finds us."""
+        here = address_here(request)
+        if here is not None and here.is_loopback and not addressed_to_us(request):
+            return True
+        return from_another_site(request, self._settings.allowed_origins)
+
+    # -- what is no answer ----------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = self._preflight(request) or await self._answer(request, handler)
+        if self._settings.allowed_origins and not response.prepared:
+            response.headers["Vary"] = "Origin"
+            origin = self._allowed_origin(request)
+            if origin is not None:
+                response.headers["Access-Control-Allow-Origin"] = origin
+                response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            missed = request.match_info.http_exception
+            if missed is not None:
+                return self._no_such_route(request, missed)
+            return await handler(request)
+        except web.HTTPException as refused:
+            return rest_reply.of_error(refused.status, refused.reason.lower())
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception:
+            # the operator finds the traceback in the log; a reply never carries one
+            log.exception("a REST request failed", path=printable(request.path))
+            return rest_reply.of_error(500, "internal error; the operator finds it in the log")
+
+    def _no_such_route(self, request: web.Request, missed: web.HTTPException | None = None) -> web.StreamResponse:
+        path = printable(request.path)
+        caller = self._caller(request, path)
+        if isinstance(caller, web.Response):
+            return caller
+        grant = self._gate.grants.of(caller)
+        if isinstance(grant, Refusal):
+            return self._reject(caller, None, Rejected(grant))
+        if isinstance(missed, web.HTTPMethodNotAllowed):
+            allowed = ", ".join(sorted(missed.allowed_methods))
+            wrong = malformed(f"{path} takes {allowed}, not {printable(request.method)}", 405)
+            return self._reject(caller, None, replace(wrong, headers={"Allow": allowed}))
+        close = resembling(request.path)
+        hint = f"; did you mean `{close}`?" if close else ""
+        return self._reject(caller, None, Rejected(Refusal(Code.UNKNOWN_REQUEST, f"unknown route `{path}`{hint}")))
+
+    def _reject(self, caller: Caller, row: Row | None, why: Rejected) -> web.Response:
+        refused = self._gate.refuse(caller, row, 0 if row is None else row.id, why.refusal)
+        return rest_reply.of_refusal(refused, why.status, why.headers)
+
+    def _turned_away(self, address: str) -> str:
+        nobody = Caller(_IFACE, None, address, endpoint="connect")
+        return self._gate.refuse(nobody, None, 0, Refusal(Code.UPSTREAM_FULL, "there are too many connections")).text
+
+    # -- CORS -----------------------------------------------------------------------------------------------------
+
+    def _allowed_origin(self, request: web.Request) -> str | None:
+        origins = request.headers.getall("Origin", [])
+        return origins[0] if len(origins) == 1 and origins[0].lower() in self._settings.allowed_origins else None
+
+    def _preflight(self, request: web.Request) -> web.Response | None:
+        """The answer to a browser that asks, without a key, whether a page may ask."""
+        asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        return web.Response(status=204, headers=_PREFLIGHT) if asks and self._allowed_origin(request) else None
+
+
+def _reader(route: Route, tree: Any) -> Callable[[Row, Prepare], Message]:
+    def read_body(row: Row, prepare: Prepare) -> Message:
+        return rest_body.read(row, tree, prepare, fixed=route.fixed, assumed=route.assumed)
+
+    return read_body
+
+
+def _address(request: web.Request) -> str:
+    return request.remote or "local"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -102,3 +105,42 @@ _ROUTES = (
 
 ROUTES: Mapping[str, Route] = MappingProxyType({route.path: route for route in _ROUTES})
 """By path."""
+
+
+_ASSUMED: Mapping[int, Mapping[str, object]] = MappingProxyType(
+    {route.proto_id: route.assumed for route in reversed(_ROUTES) if route.assumed}
+)
+
+
+def by_id(name: str) -> Route | None:
+    """The route of `BY_ID` for an id or a name of the catalog, as `2202`, `Trd_PlaceOrder`, `trd_place_order` or
+    `place_order`; None where no request has it. Which of them a client may ask for is the gate's to say."""
+    number = int(name) if name.isascii() and name.isdigit() and len(name) <= 9 else _names().get(_plain(name), 0)
+    row = catalog.CATALOG.get(number)
+    if row is None or row.direction is not catalog.Direction.REQUEST:
+        return None
+    return Route(BY_ID.format(name=row.name), row.id, "system", assumed=_ASSUMED.get(row.id, _NOTHING))
+
+
+def resembling(path: str) -> str | None:
+    """The route that was perhaps meant."""
+    known = [*ROUTES, *(BY_ID.format(name=row.name) for row in catalog.CATALOG.values())]
+    close = get_close_matches(path[:80], known, n=1, cutoff=0.75)
+    return close[0] if close else None
+
+
+@cache
+def _names() -> Mapping[str, int]:
+    """Every spelling of a request's name → its id; a short name that two requests share is none."""
+    requests = [row for row in catalog.CATALOG.values() if row.direction is catalog.Direction.REQUEST]
+    short = Counter(_short(row.name) for row in requests)
+    names = {_short(row.name): row.id for row in requests if short[_short(row.name)] == 1}
+    return names | {_plain(row.name): row.id for row in requests}
+
+
+def _short(name: str) -> str:
+    return _plain(name.partition("_")[2] or name)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
