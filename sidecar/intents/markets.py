@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sidecar.errors import BodyError
 from sidecar.intents.model import Security
+from sidecar.wire.symbols import PREFIXES
 
 HK, US, SH, SZ, SG, JP, AU, MY, CA, CRYPTO, EVENT = 1, 2, 31, 32, 41, 51, 61, 71, 81, 101, 111
 HKCC = 4
@@ -25,9 +26,12 @@ class _Market:
 
     word: str
     prefix: str
-    qot_market: int
     code: re.Pattern[str]
     example: str
+
+    @property
+    def qot_market(self) -> int:
+        return PREFIXES[self.prefix].qot
 
 
 # Upper case as OpenD writes it; the lower-case endings are those of continuous futures (`HSImain`).
@@ -37,17 +41,17 @@ _CODE_HK = re.compile(r"[0-9]{5}|[A-Z][A-Z0-9._@/-]{0,46}(?:main|current|next)?"
 _CODE_CN = re.compile(r"[0-9]{6}")
 
 _MARKETS: dict[int, _Market] = {
-    HK: _Market("HK", "HK", 1, _CODE_HK, "00700"),
-    US: _Market("US", "US", 11, _CODE, "AAPL"),
-    SH: _Market("CN", "SH", 21, _CODE_CN, "600519"),
-    SZ: _Market("CN", "SZ", 22, _CODE_CN, "000001"),
-    SG: _Market("SG", "SG", 31, _CODE, "D05"),
-    JP: _Market("JP", "JP", 41, _CODE, "7203"),
-    AU: _Market("AU", "AU", 51, _CODE, "BHP"),
-    MY: _Market("MY", "MY", 61, _CODE, "1155"),
-    CA: _Market("CA", "CA", 71, _CODE, "RY"),
-    CRYPTO: _Market("CC", "CC", 91, _CODE, "BTCUSD"),
-    EVENT: _Market("EC", "EC", 101, _CODE, "KXHIGH-26"),
+    HK: _Market("HK", "HK", _CODE_HK, "00700"),
+    US: _Market("US", "US", _CODE, "AAPL"),
+    SH: _Market("CN", "SH", _CODE_CN, "600519"),
+    SZ: _Market("CN", "SZ", _CODE_CN, "000001"),
+    SG: _Market("SG", "SG", _CODE, "D05"),
+    JP: _Market("JP", "JP", _CODE, "7203"),
+    AU: _Market("AU", "AU", _CODE, "BHP"),
+    MY: _Market("MY", "MY", _CODE, "1155"),
+    CA: _Market("CA", "CA", _CODE, "RY"),
+    CRYPTO: _Market("CC", "CC", _CODE, "BTCUSD"),
+    EVENT: _Market("EC", "EC", _CODE, "KXHIGH-26"),
 }
 
 _ROUTES: dict[int, frozenset[int]] = {
