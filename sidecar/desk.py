@@ -7,7 +7,9 @@ session is opened on first use, kept alive by the pool, and closed when nobody u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from sidecar.gate import Answered, Asked, Forward, Gate, Refused
 from sidecar.grants import Caller, Grant
 from sidecar.policy.decision import Code, Decision, Refusal
 from sidecar.pushes import Pushes
-from sidecar.repeats import Repeats
+from sidecar.repeats import Repeated, Repeats
 from sidecar.returns import Returns
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.session import InitChoices, Session
@@ -76,6 +78,7 @@ class Desks:
         self._spawn = spawn
         self._settings = settings
         self._desks: dict[str, Desk] = {}
+        self._closed = False
 
     async def ask(
         self, caller: Caller, proto_id: int, read_body: ReadBody, *, idempotency_key: str | None = None
@@ -87,10 +90,13 @@ class Desks:
         row = self.gate.admit(caller, proto_id)
         if isinstance(row, Refused):
             return row
-        asked = self.gate.understand(caller, row, lambda: read_body(row, packet_id.lend))
+        is_write = row.permission is Permission.TRADE
+        asked = self.gate.understand(
+            caller, row, lambda: read_body(row, packet_id.lend), screened=not (is_write and idempotency_key is not None)
+        )
         if isinstance(asked, Refused):
             return asked
-        if row.permission is not Permission.TRADE:
+        if not is_write:
             return await self._carry_out(asked, lambda: None)
         gone = _Gone()
         work = self._spawn(self._write(asked, gone, idempotency_key))
@@ -117,37 +123,50 @@ class Desks:
         if refused is not None:
             return refused
         desk = self._desk(caller)
-        if len(desk.streams) >= self._settings.most_streams:
-            text = (
-                f"this key has {len(desk.streams)} push streams, the limit is {self._settings.most_streams}; close some"
-            )
-            return self.gate.refuse(caller, None, 0, Refusal(Code.UPSTREAM_FULL, text))
-        try:
-            await desk.session()
-        except UpstreamError as error:
-            return self.gate.refuse(caller, None, 0, Refusal(Code(error.code), str(error)))
-        pushes = Pushes(caller, self.gate.grants, self._returns, show, self._settings.push_owner_wait)
-        stream = Stream(desk, caller, pushes, end)
-        desk.streams.add(stream)
-        return stream
+        with desk.used():
+            full = self._full_of_streams(desk)
+            if full is not None:
+                return self.gate.refuse(caller, None, 0, full)
+            try:
+                session = await desk.session()
+            except UpstreamError as error:
+                return self.gate.refuse(caller, None, 0, Refusal(Code(error.code), str(error)))
+            # what was looked at before the session was opened may have changed since
+            grant = self.gate.grants.of(caller)
+            refusal = (grant if isinstance(grant, Refusal) else None) or _lost(session) or self._full_of_streams(desk)
+            if refusal is not None:
+                return self.gate.refuse(caller, None, 0, refusal)
+            pushes = Pushes(caller, self.gate.grants, self._returns, show, self._settings.push_owner_wait)
+            stream = Stream(desk, caller, pushes, end)
+            desk.streams.add(stream)
+            return stream
+
+    def _full_of_streams(self, desk: Desk) -> Refusal | None:
+        most = self._settings.most_streams
+        if len(desk.streams) < most:
+            return None
+        text = f"this key has {len(desk.streams)} push streams, the limit is {most}; close some"
+        return Refusal(Code.UPSTREAM_FULL, text)
 
     def keys_changed(self) -> None:
         """After a reload: the streams of keys that are good no more end, and sessions of keys that are gone."""
+        known = self.gate.grants.key_ids
         for desk in list(self._desks.values()):
             desk.end_bad_streams()
-            if desk.key_id not in self.gate.grants.key_ids and not desk.busy:
+            if desk.key_id not in known and not desk.busy:
                 self._close(desk)
 
     def tick(self) -> None:
         """Every second: a key can also go bad by the clock, and an unused session is closed."""
-        now = asyncio.get_running_loop().time()
+        self.keys_changed()
+        now = time.monotonic()
         for desk in list(self._desks.values()):
-            desk.end_bad_streams()
             if now - desk.last_used > self._settings.idle and not desk.busy:
                 self._close(desk)
 
     def close(self) -> None:
-        """The sidecar stops: every stream ends, every session is closed."""
+        """The sidecar stops: every stream ends, every session is closed, and none is opened any more."""
+        self._closed = True
         for desk in list(self._desks.values()):
             desk.end_streams("the sidecar is stopping")
             self._close(desk)
@@ -160,8 +179,10 @@ class Desks:
         key_id = caller.key_id or ""  # a caller who was admitted has one
         desk = self._desks.get(key_id)
         if desk is None:
-            desk = self._desks[key_id] = Desk(key_id, self.gate, self._returns, self._pool, self._spawn, self._settings)
-        desk.last_used = asyncio.get_running_loop().time()
+            desk = Desk(key_id, self.gate, self._returns, self._pool, self._spawn, self._settings)
+            self._desks[key_id] = desk
+            if self._closed:
+                desk.close()
         return desk
 
     async def _write(self, asked: Asked, gone: _Gone, idempotency_key: str | None) -> Reply | Refused:
@@ -170,19 +191,25 @@ class Desks:
 
         if idempotency_key is None:
             return await self._carry_out(asked, obstacle)
-        token, repeats = idempotency_key, self._repeats
-        begun = repeats.begin(asked, token)
-        if isinstance(begun, Refusal):
-            return self.gate.refuse_asked(asked, begun)
-        if begun.first is not None:
-            outcome = await begun.first
+        repeats = self._repeats
+        while isinstance(begun := repeats.begin(asked, idempotency_key), Repeated):
+            outcome = await begun.outcome
+            if isinstance(outcome, Refused) and outcome.code is Code.CLIENT_GONE and not gone.now:
+                continue  # the first asker hung up before anything was sent, and this one has not
             self.gate.replayed(asked, begun.decision_id)
             if isinstance(outcome, Refused):
                 return outcome
             return Reply(asked.row, outcome, begun.decision_id, replayed=True)
-        answer = await self._carry_out(asked, obstacle, lambda outcome: repeats.answered(asked, token, outcome))
-        if isinstance(answer, Refused):
-            repeats.refused(asked, token, answer)
+        if isinstance(begun, Refusal):
+            return self.gate.refuse_asked(asked, begun)
+        first = begun
+        try:
+            refused = self.gate.screen(asked)
+            answer = refused or await self._carry_out(asked, obstacle, lambda body: repeats.answered(first, body))
+        except BaseException:
+            repeats.failed(first)
+            raise
+        repeats.ended(first, answer if isinstance(answer, Refused) else answer.body)
         return answer
 
     async def _carry_out(
@@ -192,23 +219,32 @@ class Desks:
         answered: Callable[[bytes], None] = lambda outcome: None,
     ) -> Reply | Refused:
         """`answered` is called with OpenD's answer to a write whenever it comes, after the asker was told that it did not
-        too."""
+        too; what it stages in the ledger is durable before the asker has the answer."""
+        if not self.gate.goes_upstream(asked):
+            return self._said(asked, self.gate.decide_now(asked))
         desk = self._desk(asked.caller)
-        try:
-            session = await desk.session()
-        except UpstreamError as error:
-            return self.gate.refuse_asked(asked, Refusal(Code(error.code), str(error)))
-        if self.gate.waits(asked):
-            verdict = await self.gate.decide(asked, lambda: obstacle() or _lost(session))
-        else:
-            refusal = _lost(session)
-            verdict = self.gate.refuse_asked(asked, refusal) if refusal else self.gate.decide_now(asked)
-        if isinstance(verdict, Refused):
-            return verdict
-        if isinstance(verdict, Answered):
-            return Reply(asked.row, verdict.body, asked.decision_id)
-        answer = await desk.exchange(session, verdict, answered)
+        with desk.used():
+            try:
+                session = await desk.session()
+            except UpstreamError as error:
+                return self.gate.refuse_asked(asked, Refusal(Code(error.code), str(error)))
+            if self.gate.waits(asked):
+                verdict = await self.gate.decide(asked, lambda: obstacle() or _lost(session))
+            else:
+                refusal = _lost(session)
+                verdict = self.gate.refuse_asked(asked, refusal) if refusal else self.gate.decide_now(asked)
+            if not isinstance(verdict, Forward):
+                return self._said(asked, verdict)
+            lost = None if verdict.reserved else _lost(session)  # an order met it at its last look
+            if lost is not None:
+                return self.gate.refuse_asked(asked, lost)
+            answer = await desk.exchange(session, verdict, answered)
         return answer if isinstance(answer, Refused) else Reply(asked.row, answer, asked.decision_id)
+
+    def _said(self, asked: Asked, verdict: Forward | Answered | Refused) -> Reply | Refused:
+        """What the sidecar answers by itself."""
+        assert not isinstance(verdict, Forward)
+        return verdict if isinstance(verdict, Refused) else Reply(asked.row, verdict.body, asked.decision_id)
 
 
 class _Gone:
@@ -239,7 +275,7 @@ class Stream:
 
     def close(self) -> None:
         self._pushes.close()
-        self._desk.streams.discard(self)
+        self._desk.leave(self)
 
     def end(self, reason: str) -> None:
         self.close()
@@ -254,6 +290,8 @@ class _Sent:
     answer: asyncio.Future[bytes | Refused]
     answered: Callable[[bytes], None]
     given_up: bool = False
+    came: bool = False
+    """OpenD answered; what that means for an order is being written."""
 
     @property
     def is_write(self) -> bool:
@@ -273,7 +311,7 @@ class Desk:
         settings: DeskSettings,
     ) -> None:
         self.key_id = key_id
-        self.last_used = 0.0
+        self.last_used = time.monotonic()
         self.streams: set[Stream] = set()
         self._gate = gate
         self._returns = returns
@@ -281,32 +319,59 @@ class Desk:
         self._spawn = spawn
         self._settings = settings
         self._session: Session | None = None
-        self._opening: asyncio.Task[Session] | None = None
+        self._opening: asyncio.Task[Session | UpstreamError] | None = None
+        self._users = 0
         self._sent: dict[int, _Sent] = {}
         self._closed = False
 
     @property
     def busy(self) -> bool:
         on_their_way = any(not one.given_up for one in self._sent.values())
-        return bool(on_their_way or self.streams or self._opening is not None)
+        return bool(on_their_way or self.streams or self._users)
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """While a request is carried out or a stream opened, the session is not closed for want of use."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._touch()
+
+    def leave(self, stream: Stream) -> None:
+        """The stream's client has gone."""
+        self.streams.discard(stream)
+        self._touch()
+
+    def _touch(self) -> None:
+        self.last_used = time.monotonic()
 
     async def session(self) -> Session:
-        """The session, opened where there is none. Raises UpstreamError."""
+        """The session, opened where there is none. Raises UpstreamError. It may be lost again when this returns."""
         if self._session is not None and self._session.ready:
             return self._session
+        if self._closed:
+            raise UpstreamError("the sidecar is stopping")
         if self._opening is None:
             self._opening = self._spawn(self._open())
-        return await asyncio.shield(self._opening)
+        opened = await asyncio.shield(self._opening)
+        if isinstance(opened, UpstreamError):
+            raise UpstreamError(str(opened), opened.code)
+        return opened
 
-    async def _open(self) -> Session:
+    async def _open(self) -> Session | UpstreamError:
+        """An error is a value here: each of those who wait raises it for itself."""
         try:
             session = await self._pool.open(self, _CHOICES, holder=self.key_id)
+        except UpstreamError as error:
+            return error
         finally:
             self._opening = None
         if self._closed:
             session.close()
             self._pool.forget(session)
-            raise UpstreamError("the sidecar is stopping")
+            return UpstreamError("the sidecar is stopping")
         self._session = session
         return session
 
@@ -314,11 +379,12 @@ class Desk:
         """Send what was approved, before anything is awaited, and wait for its answer: a whole protobuf Response."""
         asked, serial = forward.asked, session.last_serial + 1
         packet_id.number(asked.message, session.conn_id, serial)
+        # INVARIANT: what was judged is what is sent: the message is encoded anew
+        plaintext = asked.message.SerializeToString()
         if forward.record is not None:
             self._returns.order_sent()
         try:
-            # INVARIANT: what was judged is what is sent: the message is encoded anew
-            session.send(asked.row.id, asked.message.SerializeToString(), serial)
+            session.send(asked.row.id, plaintext, serial)
         except UpstreamError as error:
             session.fail(str(error))
             return self._returns.gave_up(forward, str(error))
@@ -328,11 +394,12 @@ class Desk:
             async with asyncio.timeout(self._settings.request_timeout):
                 return await asyncio.shield(sent.answer)
         except TimeoutError:
+            if sent.came:
+                return await asyncio.shield(sent.answer)
             # an order stays in the table: when its answer comes late it is settled all the same
             sent.given_up = True
             return self._returns.gave_up(forward, "OpenD did not answer in time")
         finally:
-            self.last_used = asyncio.get_running_loop().time()
             if not sent.is_write:
                 self._sent.pop(serial, None)
 
@@ -373,6 +440,7 @@ class Desk:
             raise WireError("required fields are missing")
         self._sent.pop(head.serial)
         if sent.is_write:
+            sent.came = True
             self._spawn(self._write_answered(sent, response))
             return
         refusal = self._returns.narrow(asked.caller, asked.row, response)
@@ -382,10 +450,12 @@ class Desk:
         )
 
     async def _write_answered(self, sent: _Sent, response: Message) -> None:
-        await self._returns.order_answered(sent.forward, response, late=sent.given_up)
         plaintext = body.serialise(response, PROTOBUF)
-        sent.answered(plaintext)
-        _resolve(sent.answer, plaintext)
+        try:
+            sent.answered(plaintext)
+            await self._returns.order_answered(sent.forward, response, late=sent.given_up)
+        finally:
+            _resolve(sent.answer, plaintext)
 
     def upstream_lost(self, reason: str) -> None:
         """INVARIANT: every request on its way is answered; push streams end, since their subscriptions are gone."""

@@ -172,7 +172,13 @@ class Gate:
         return None
 
     def understand(
-        self, caller: Caller, row: Row, read_body: Callable[[], Message], *, screened: bool = True, rehearsal: bool = False
+        self,
+        caller: Caller,
+        row: Row,
+        read_body: Callable[[], Message],
+        *,
+        screened: bool = True,
+        rehearsal: bool = False,
     ) -> Asked | Refused:
         """Parse, read once, and screen: whatever can be refused without asking OpenD anything is refused here.
 

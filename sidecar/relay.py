@@ -297,6 +297,8 @@ class Relay:
         session = self._session
         if session is None or not session.ready:
             return  # the loss of the session answers and closes the client
+        if forward is not None and forward.record is not None:
+            self._returns.order_sent()
         try:
             serial = session.send(item.row.id, plaintext, item.serial)
         except UpstreamError as error:
@@ -306,9 +308,7 @@ class Relay:
             self._refuse(item.row.id, item.serial, item.fmt, Refused(Code.UPSTREAM_UNAVAILABLE, text))
             self._client.end(str(error))
             return
-        self._pending[serial] = pending = Pending(item.row, item.serial, item.fmt, forward)
-        if pending.is_write:
-            self._returns.order_sent()
+        self._pending[serial] = Pending(item.row, item.serial, item.fmt, forward)
         if len(self._pending) > MAX_PENDING:
             self._pace()
 

@@ -11,12 +11,16 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from sidecar.errors import RecordError
 from sidecar.gate import Asked, Refused
-from sidecar.ledger.attempts import Attempt
+from sidecar.ledger.attempts import Attempt, AttemptKey
 from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.reservation import State
 from sidecar.policy.decision import Code, Refusal
-from sidecar.wire import packet_id
+from sidecar.wire import catalog, packet_id
+from sidecar.wire.messages import message_class
 
 _TOKEN = re.compile(r"[!-~]{1,255}")
 
@@ -26,86 +30,116 @@ Outcome = bytes | Refused
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """One write under a key. `first` None: this is the first, carry it out; else its outcome, now or later."""
+    """This is the first write under its key: carry it out, then say what came of it."""
+
+    attempt: Attempt
+    told: asyncio.Future[Outcome]
+    """What the repeats that wait are answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """There was one before, under `decision_id`; `outcome` is there now or later."""
 
     decision_id: str
-    first: asyncio.Future[Outcome] | None
-
-
-@dataclass(slots=True)
-class _UnderWay:
-    attempt: Attempt
     outcome: asyncio.Future[Outcome]
 
 
 class Repeats:
     """Idempotency keys belong to the API key that sent them: two keys may use the same one. All methods run on the event
-    loop."""
+    loop.
+
+    INVARIANT: while a write may have been sent, no other is the first under its key; the ledger keeps that over a restart.
+    """
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._under_way: dict[tuple[str, str], _UnderWay] = {}
+        self._under_way: dict[AttemptKey, Begun] = {}
 
-    def begin(self, asked: Asked, token: str) -> Begun | Refusal:
-        """Whether this is the first write under `token`. Refuses a token that was used for another request."""
+    def begin(self, asked: Asked, token: str) -> Begun | Repeated | Refusal:
+        """Whether this is the first write under `token`. Refuses a token that was used for another request, and an order
+        while it cannot be told."""
         if not _TOKEN.fullmatch(token):
             said = "the idempotency key must be 1 to 255 printable ASCII characters without spaces"
             return Refusal(Code.MALFORMED_REQUEST, said)
         key_id, request_hash = asked.caller.key_id or "", _hash_of(asked)
         under_way = self._under_way.get((key_id, token))
-        attempt = under_way.attempt if under_way is not None else self._ledger.attempt(key_id, token)
-        if attempt is None:
+        try:
+            known = under_way.attempt if under_way is not None else self._ledger.attempt(key_id, token)
+        except RecordError as error:
+            if asked.is_order:
+                return Refusal(Code(error.code), str(error))
+            known = None  # the way out needs no ledger: a cancel that is sent twice cancels once
+        if known is None:
             attempt = Attempt(key_id, token, request_hash, asked.decision_id, self._clock())
-            self._under_way[key_id, token] = _UnderWay(attempt, asyncio.get_running_loop().create_future())
-            self._ledger.attempt_begun(attempt)
-            return Begun(asked.decision_id, None)
-        if attempt.request_hash != request_hash:
+            begun = Begun(attempt, asyncio.get_running_loop().create_future())
+            self._under_way[attempt.key] = begun
+            self._ledger.attempt_begun(attempt, reserves=asked.is_order)
+            return begun
+        if known.request_hash != request_hash:
             said = "this idempotency key was used for another request; take a new one for each order"
             return Refusal(Code.IDEMPOTENCY_CONFLICT, said)
         if under_way is not None:
-            return Begun(attempt.decision_id, _waited_for(under_way.outcome))
-        first: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        first.set_result(attempt.outcome if attempt.outcome is not None else _unknown(attempt))
-        return Begun(attempt.decision_id, first)
+            # a future of its own for each who waits: one of them may be cancelled
+            return Repeated(known.decision_id, asyncio.shield(under_way.told))
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        outcome.set_result(known.outcome or self._accepted(asked, known) or _unknown(known))
+        return Repeated(known.decision_id, outcome)
 
-    def answered(self, asked: Asked, token: str, outcome: bytes) -> None:
-        """OpenD answered the first, also when its asker was told that it did not."""
-        key = asked.caller.key_id or "", token
-        self._ledger.attempt_ended(*key, outcome)
-        under_way = self._under_way.pop(key, None)
-        if under_way is not None and not under_way.outcome.done():
-            under_way.outcome.set_result(outcome)
+    def answered(self, begun: Begun, outcome: bytes) -> None:
+        """OpenD answered the first, maybe after its asker was told that it did not. It is written with what is settled in
+        the same breath; the repeats that wait are told by `ended`, when that is durable."""
+        self._ledger.attempt_ended(begun.attempt, outcome)
 
-    def refused(self, asked: Asked, token: str, refused: Refused) -> None:
-        """The first has no answer. One that was never sent frees its key; of one that was sent the outcome is unknown, and
-        stays so for every repeat until OpenD answers."""
-        key = asked.caller.key_id or "", token
-        under_way = self._under_way.get(key)
-        if under_way is None:
+    def ended(self, begun: Begun, outcome: Outcome) -> None:
+        """The first has its answer. One that was never sent frees its key; of one that was sent the outcome is unknown, and
+        stays so for every repeat until OpenD answers or reports the order."""
+        if self._under_way.get(begun.attempt.key) is begun:
+            del self._under_way[begun.attempt.key]
+        if isinstance(outcome, Refused) and not outcome.unknown:
+            self._ledger.attempt_dropped(begun.attempt)
+        if not begun.told.done():
+            begun.told.set_result(outcome)
+
+    def failed(self, begun: Begun) -> None:
+        """The first was cut short. What the ledger holds a reservation of may have been sent."""
+        if self._ledger.row_of(begun.attempt.decision_id) is not None:
+            self.ended(begun, _unknown(begun.attempt))
             return
-        if not under_way.outcome.done():
-            under_way.outcome.set_result(refused)
-        if not refused.unknown:
-            del self._under_way[key]
-            self._ledger.attempt_dropped(*key)
+        refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, "the first request under this idempotency key was not carried out")
+        self.ended(begun, _refused(refusal, begun.attempt))
 
-
-def _waited_for(outcome: asyncio.Future[Outcome]) -> asyncio.Future[Outcome]:
-    """A future of its own for each who waits: one of them may be cancelled."""
-    return asyncio.shield(outcome)
+    def _accepted(self, asked: Asked, attempt: Attempt) -> bytes | None:
+        """OpenD's answer, made again from what it reported of the order: that it took it, and its ids."""
+        row = self._ledger.row_of(attempt.decision_id)
+        if asked.row.id != catalog.PLACE_ORDER or row is None or row.state is not State.ACCEPTED:
+            return None
+        request: Any = asked.message
+        response: Any = message_class(asked.row.response or "")()
+        response.retType, response.retMsg, response.errCode = 0, "", 0
+        response.s2c.header.CopyFrom(request.c2s.header)
+        if row.order_id:
+            response.s2c.orderID = row.order_id
+        if row.order_id_ex:
+            response.s2c.orderIDEx = row.order_id_ex
+        made: bytes = response.SerializeToString()
+        return made
 
 
 def _hash_of(asked: Asked) -> str:
-    said = packet_id.without(asked.message).SerializeToString()
+    said = packet_id.without(asked.message).SerializeToString(deterministic=True)
     return hashlib.sha256(asked.row.id.to_bytes(4, "big") + said).hexdigest()
 
 
 def _unknown(attempt: Attempt) -> Refused:
-    refusal = Refusal(
-        Code.UPSTREAM_UNAVAILABLE,
-        "this was sent before the sidecar was restarted and its outcome is unknown; look at the order list, and take a "
-        "new idempotency key to send it again",
+    said = (
+        "a request was sent under this idempotency key and its outcome is unknown; look at the order list, and take a new "
+        "idempotency key to send it again"
     )
+    return _refused(Refusal(Code.UPSTREAM_UNAVAILABLE, said), attempt, unknown=True)
+
+
+def _refused(refusal: Refusal, attempt: Attempt, *, unknown: bool = False) -> Refused:
     decision_id = attempt.decision_id
-    return Refused(refusal.code, refusal.text(decision_id), unknown=True, decision_id=decision_id)
+    return Refused(refusal.code, refusal.text(decision_id), unknown=unknown, decision_id=decision_id)

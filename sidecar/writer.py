@@ -16,7 +16,7 @@ import structlog
 from sidecar.audit.log import AuditLog
 from sidecar.audit.record import AuditRecord
 from sidecar.errors import RecordError
-from sidecar.ledger.reservation import Change
+from sidecar.ledger.reservation import Change, ChangeKey
 from sidecar.ledger.sqlite import SqliteStore
 
 IDLE_DELAY = 0.1
@@ -24,7 +24,7 @@ IDLE_DELAY = 0.1
 RETRY_DELAY = 0.5
 """Seconds between attempts while ledger or audit cannot be written."""
 _LOOK_EVERY = 1.0
-_FORGET_EVERY = 86_400.0
+_FORGET_EVERY = 3_600.0
 
 Waiter = asyncio.Future[None]
 """Belongs to the loop's thread; here it is only passed through."""
@@ -37,7 +37,7 @@ Called with nothing when ledger or audit can be written again."""
 class Batch:
     """What one turn of the event loop hands over, in the order in which it came."""
 
-    changes: dict[str, Change] = field(default_factory=dict)
+    changes: dict[ChangeKey, Change] = field(default_factory=dict)
     records: list[tuple[AuditRecord, Waiter | None]] = field(default_factory=list)
     flushes: list[Waiter] = field(default_factory=list)
     last: bool = False
@@ -64,7 +64,7 @@ class Writer:
         self._log = log
         self._batches = batches
         self._report = report
-        self._unwritten: dict[str, Change] = {}
+        self._unwritten: dict[ChangeKey, Change] = {}
         self._stored_head = log.synced
         self._unsynced = False
         """Whether the ledger holds changes that a loss of power could take back."""

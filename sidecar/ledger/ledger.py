@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
 
@@ -18,9 +17,9 @@ import structlog
 
 from sidecar.errors import RecordError
 from sidecar.ledger import clock
-from sidecar.ledger.attempts import Attempt
+from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, Attempts
 from sidecar.ledger.orders import OrderMap, order_keys, placed_by
-from sidecar.ledger.reservation import Change, Dropped, Reservation, Row, State, Store
+from sidecar.ledger.reservation import Change, ChangeKey, Dropped, Reservation, Row, State, Store
 from sidecar.ledger.use import EXACT, WINDOW, Entry, KeyUse
 from sidecar.policy.usage import OrderOwner, Usage
 
@@ -38,8 +37,8 @@ class Ledger:
     """Counts reservations per key and maps orders to keys.
 
     `day_start` gives the start of the day that a moment belongs to, both in unix seconds. `elapsed` is a clock that
-    never goes back; `now` the unix time at which the ledger is opened. Opening raises RecordError if the store cannot
-    be read, nothing later does.
+    never goes back; `now` the unix time at which the ledger is opened; `attempts_kept` the seconds for which idempotency
+    keys are remembered. Opening raises RecordError if the store cannot be read, and later only `attempt` does.
 
     INVARIANT: every change is in memory before the call returns; `take` hands what is to be written to the recorder.
     """
@@ -51,6 +50,7 @@ class Ledger:
         *,
         now: float | None = None,
         elapsed: Callable[[], float] = clock.elapsed,
+        attempts_kept: float = DEFAULT_KEPT,
     ) -> None:
         self._store = store
         self._day_start = day_start
@@ -60,8 +60,7 @@ class Ledger:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._unsettled: dict[int, dict[str, Entry]] = {}
         self._orders = OrderMap()
-        self._attempts: dict[tuple[str, str], Attempt] = {}
-        self._staged: dict[str, Change] = {}
+        self._staged: dict[ChangeKey, Change] = {}
         self._sequence = 0
         self._newest_day = 0.0
         self._counted_since = 0.0
@@ -69,6 +68,10 @@ class Ledger:
         """Called when something is to be written and nothing was before."""
         now = time.time() if now is None else now
         self._watch = clock.ClockWatch(now, elapsed(), self._load(now))
+        self._attempts = Attempts(
+            store, kept=attempts_kept, now=now, elapsed=elapsed, stage=self._stage,
+            unstage=lambda key: self._staged.pop(key, None) is not None, was_reserved=self._was_reserved,
+        )  # fmt: skip
 
     # What a decision is made against
 
@@ -180,22 +183,33 @@ class Ledger:
     # Repeated writes
 
     def attempt(self, key_id: str, token: str) -> Attempt | None:
-        """The first write of this key under this idempotency key, None if there was none that may have been sent."""
-        return self._attempts.get((key_id, token))
+        """The first write of this key under this idempotency key, None if there was none that may have been sent.
 
-    def attempt_begun(self, attempt: Attempt) -> None:
-        """It is on disk when the reservation made next is."""
-        self._attempts[attempt.key_id, attempt.token] = attempt
+        Raises RecordError where only the store could tell and cannot be read.
+        """
+        return self._attempts.find(key_id, token)
 
-    def attempt_ended(self, key_id: str, token: str, outcome: bytes) -> None:
-        """OpenD answered it."""
-        begun = self._attempts.get((key_id, token))
-        if begun is not None:
-            self._attempts[key_id, token] = replace(begun, outcome=outcome)
+    def attempt_begun(self, attempt: Attempt, *, reserves: bool) -> None:
+        """`reserves`: it is an order, and is on disk when the reservation made next is. Else it is written once it has an
+        outcome."""
+        self._attempts.begun(attempt, write=reserves)
 
-    def attempt_dropped(self, key_id: str, token: str) -> None:
+    def attempt_ended(self, attempt: Attempt, outcome: bytes) -> None:
+        """OpenD answered it, with this whole protobuf Response."""
+        self._attempts.ended(attempt, outcome)
+
+    def attempt_dropped(self, attempt: Attempt) -> None:
         """It was never sent: its idempotency key is free again."""
-        self._attempts.pop((key_id, token), None)
+        self._attempts.dropped(attempt)
+
+    def row_of(self, decision_id: str) -> Row | None:
+        """The reservation made under this decision and how far it has come; None where there is none, or it cannot be
+        looked up."""
+        entry = self._find(decision_id)
+        return None if entry is None else entry.row()
+
+    def _was_reserved(self, decision_id: str) -> bool:
+        return decision_id in self._entries or self._store.find_decision(decision_id) is not None
 
     # Whose order
 
@@ -255,11 +269,11 @@ class Ledger:
 
     # For the recorder
 
-    def take(self) -> dict[str, Change]:
-        """What is to be written, by decision; the caller must write it, or keep it and write it later."""
+    def take(self) -> dict[ChangeKey, Change]:
+        """What is to be written; the caller must write it, or keep it and write it later."""
         taken, self._staged = self._staged, {}
-        for decision_id in taken:
-            entry = self._entries.get(decision_id)
+        for key in taken:
+            entry = self._entries.get(key) if isinstance(key, str) else None
             if entry is not None:
                 entry.taken = True
         return taken
@@ -341,9 +355,9 @@ class Ledger:
             self._keys[entry.reservation.key_id].take_value(entry)
         self._change(entry, state)
 
-    def _stage(self, decision_id: str, change: Change) -> None:
+    def _stage(self, key: ChangeKey, change: Change) -> None:
         first = not self._staged
-        self._staged[decision_id] = change
+        self._staged[key] = change
         if first and self.on_staged is not None:
             self.on_staged()
 

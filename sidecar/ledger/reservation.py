@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from sidecar.intents.model import OrderType, Side, TrdEnv
+from sidecar.ledger.attempts import Attempt, AttemptDropped, AttemptKey, AttemptStore
 
 Kind = Literal["place", "modify", "enable"]
 """What was approved. Each of the three counts once in the rate window."""
@@ -85,12 +86,14 @@ class Dropped:
     decision_id: str
 
 
-Change = Row | Dropped
-"""What is to be written, whole: writing it twice does no harm, and a later change of the same decision replaces an
+Change = Row | Dropped | Attempt | AttemptDropped
+"""What is to be written, whole: writing it twice does no harm, and a later change under the same key replaces an
 earlier one."""
+ChangeKey = str | AttemptKey
+"""The decision of a reservation, or the key of an attempt."""
 
 
-class Store(Protocol):
+class Store(AttemptStore, Protocol):
     """Where rows are found again; called from the event loop's thread, so answers must come in microseconds."""
 
     def load(self, days: int) -> list[Row]:

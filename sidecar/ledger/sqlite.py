@@ -18,14 +18,15 @@ from typing import Any
 
 from sidecar.errors import ConfigError, RecordError
 from sidecar.intents.model import OrderType, Side, TrdEnv
-from sidecar.ledger.reservation import DEFAULT_RETENTION_DAYS, Change, Reservation, Row, State
+from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, AttemptDropped
+from sidecar.ledger.reservation import DEFAULT_RETENTION_DAYS, Change, Dropped, Reservation, Row, State
 
 FILE_NAME = "ledger.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _DAY_US = 86_400 * 1_000_000
 
 # Ids are text because OpenD's are unsigned 64-bit and SQLite's integers signed; money is text because it is exact.
-_SCHEMA = """
+_SCHEMA_1 = """
 CREATE TABLE reservations (
   decision_id TEXT PRIMARY KEY,
   key_id TEXT NOT NULL,
@@ -60,6 +61,20 @@ CREATE TABLE audit_head (
   closed INTEGER NOT NULL
 );
 """
+_SCHEMA_2 = """
+CREATE TABLE attempts (
+  key_id TEXT NOT NULL,
+  token TEXT NOT NULL,
+  request_hash TEXT NOT NULL,
+  decision_id TEXT NOT NULL,
+  at_us INTEGER NOT NULL,
+  outcome BLOB,
+  PRIMARY KEY (key_id, token)
+) WITHOUT ROWID;
+CREATE INDEX attempts_by_time ON attempts (at_us);
+"""
+_MIGRATIONS = (_SCHEMA_1, _SCHEMA_2)
+"""What makes each version out of the one before it."""
 _COLUMNS = (
     "decision_id, key_id, at_us, kind, acc_id, env, market, symbol, side, order_type, qty, price, value, currency, "
     "remark, conn, named_id, named_id_ex, state, order_id, order_id_ex"
@@ -68,17 +83,23 @@ _SAVE = f"INSERT OR REPLACE INTO reservations ({_COLUMNS}) VALUES ({', '.join('?
 _DROP = "DELETE FROM reservations WHERE decision_id = ?"
 _SAVE_HEAD = "INSERT OR REPLACE INTO audit_head (one, seq, hash, closed) VALUES (1, ?, ?, ?)"
 _SELECT = f"SELECT {_COLUMNS} FROM reservations"  # noqa: S608 constants only
+_SAVE_ATTEMPT = "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?)"
+_DROP_ATTEMPT = "DELETE FROM attempts WHERE key_id = ? AND token = ?"
+_SELECT_ATTEMPT = "SELECT key_id, token, request_hash, decision_id, at_us, outcome FROM attempts"
 
 
 class SqliteStore:
-    """One ledger file.
+    """One ledger file. `attempts_kept`: seconds for which `forget_before` keeps idempotency keys.
 
     `open` raises ConfigError if the file is damaged, from a newer version or cannot be written; `commit` raises
     RecordError (`ledger_unavailable`) and has then written nothing; what it was given can be given again.
     """
 
-    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection, attempts_kept: float
+    ) -> None:
         self.path = path
+        self._attempts_kept = attempts_kept
         self._writer: sqlite3.Connection | None = writer
         self._reader = reader
         self._inode = path.stat().st_ino
@@ -86,7 +107,7 @@ class SqliteStore:
         """Whether a commit of the writing connection waits for the disk."""
 
     @classmethod
-    def open(cls, state_dir: Path) -> SqliteStore:
+    def open(cls, state_dir: Path, *, attempts_kept: float = DEFAULT_KEPT) -> SqliteStore:
         path = state_dir / FILE_NAME
         try:
             close(open(path, O_RDWR | O_CREAT, 0o600))
@@ -102,28 +123,36 @@ class SqliteStore:
             if isinstance(error, sqlite3.OperationalError):
                 raise ConfigError(f"ledger `{path}` cannot be opened: {error}") from error
             raise ConfigError(_damaged(path, str(error))) from error
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, attempts_kept)
 
     # The event loop's side
 
     def load(self, days: int) -> list[Row]:
         recent = "at_us >= (SELECT MAX(at_us) FROM reservations) - ?"
         sql = f"{_SELECT} WHERE state IN ('reserved', 'forwarded') OR {recent} ORDER BY at_us"
-        return self._read(sql, (days * _DAY_US,))
+        return self._rows(sql, (days * _DAY_US,))
 
     def find_decision(self, decision_id: str) -> Row | None:
-        rows = self._read(f"{_SELECT} WHERE decision_id = ?", (decision_id,))
+        rows = self._rows(f"{_SELECT} WHERE decision_id = ?", (decision_id,))
         return rows[0] if rows else None
 
     def find_order(self, acc_id: int, order_id: int, order_id_ex: str) -> list[Row]:
         rows: dict[str, Row] = {}
         if order_id:
             sql = f"{_SELECT} WHERE acc_id = ? AND order_id = ? AND order_id <> '0'"
-            rows.update((row.reservation.decision_id, row) for row in self._read(sql, (str(acc_id), str(order_id))))
+            rows.update((row.reservation.decision_id, row) for row in self._rows(sql, (str(acc_id), str(order_id))))
         if order_id_ex:
             sql = f"{_SELECT} WHERE acc_id = ? AND order_id_ex = ? AND order_id_ex <> ''"
-            rows.update((row.reservation.decision_id, row) for row in self._read(sql, (str(acc_id), order_id_ex)))
+            rows.update((row.reservation.decision_id, row) for row in self._rows(sql, (str(acc_id), order_id_ex)))
         return sorted(rows.values(), key=lambda row: row.reservation.at)
+
+    def load_attempts(self, since: float, most: int) -> list[Attempt]:
+        sql = f"{_SELECT_ATTEMPT} WHERE at_us >= ? ORDER BY at_us DESC LIMIT ?"
+        return [_attempt(found) for found in reversed(self._read(sql, (round(since * 1_000_000), most)))]
+
+    def find_attempt(self, key_id: str, token: str) -> Attempt | None:
+        found = self._read(f"{_SELECT_ATTEMPT} WHERE key_id = ? AND token = ?", (key_id, token))
+        return _attempt(found[0]) if found else None
 
     def audit_head(self) -> tuple[int, str, bool] | None:
         """Sequence and hash of the last audit record known to be on disk, and whether the audit was closed in order
@@ -148,12 +177,8 @@ class SqliteStore:
                 writer.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
                 self._syncs = sync
             writer.execute("BEGIN IMMEDIATE")
-            saved = [_values(change) for change in changes if isinstance(change, Row)]
-            dropped = [(change.decision_id,) for change in changes if not isinstance(change, Row)]
-            if saved:
-                writer.executemany(_SAVE, saved)
-            if dropped:
-                writer.executemany(_DROP, dropped)
+            for sql, values in _statements(changes).items():
+                writer.executemany(sql, values)
             if head is not None:
                 writer.execute(_SAVE_HEAD, (*head, int(closed)))
             writer.execute("COMMIT")
@@ -173,11 +198,14 @@ class SqliteStore:
         )
 
     def forget_before(self, now: float | None = None, days: int = DEFAULT_RETENTION_DAYS) -> None:
-        """Delete rows older than `days` days before `now`. Raises RecordError."""
-        edge = (time.time() if now is None else now) * 1_000_000 - days * _DAY_US
+        """Delete reservations older than `days` days before `now`, and idempotency keys past their time. Raises
+        RecordError."""
+        now_us = round((time.time() if now is None else now) * 1_000_000)
         try:
             if self._writer is not None:
-                self._writer.execute("DELETE FROM reservations WHERE at_us < ?", (int(edge),))
+                self._writer.execute("DELETE FROM reservations WHERE at_us < ?", (now_us - days * _DAY_US,))
+                kept_us = round(self._attempts_kept * 1_000_000)
+                self._writer.execute("DELETE FROM attempts WHERE at_us < ?", (now_us - kept_us,))
         except sqlite3.Error as error:
             self._abandon()
             raise RecordError("ledger_unavailable", f"the ledger cannot be written: {error}") from error
@@ -194,9 +222,12 @@ class SqliteStore:
             with contextlib.suppress(sqlite3.Error):
                 writer.close()
 
-    def _read(self, sql: str, values: tuple[object, ...]) -> list[Row]:
+    def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
+        return [_row(found) for found in self._read(sql, values)]
+
+    def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
-            return [_row(found) for found in self._reader.execute(sql, values)]
+            return self._reader.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise RecordError("ledger_unavailable", f"the ledger cannot be read: {error}") from error
 
@@ -264,8 +295,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if problem != "ok":
         raise ConfigError(_damaged(path, problem))
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    if version < SCHEMA_VERSION:
+        steps = "".join(_MIGRATIONS[version:])
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def _damaged(path: Path, problem: str) -> str:
@@ -273,6 +305,29 @@ def _damaged(path: Path, problem: str) -> str:
         f"ledger `{path}` is damaged ({problem}); restore it from a backup, or move it aside: "
         "limits then count from zero and orders placed before belong to no key"
     )
+
+
+def _statements(changes: Iterable[Change]) -> dict[str, list[tuple[Any, ...]]]:
+    """What each statement is executed with."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for change in changes:
+        match change:
+            case Row():
+                found.setdefault(_SAVE, []).append(_values(change))
+            case Dropped(decision_id):
+                found.setdefault(_DROP, []).append((decision_id,))
+            case Attempt():
+                at_us = round(change.at * 1_000_000)
+                values = (*change.key, change.request_hash, change.decision_id, at_us, change.outcome)
+                found.setdefault(_SAVE_ATTEMPT, []).append(values)
+            case AttemptDropped(key_id, token):
+                found.setdefault(_DROP_ATTEMPT, []).append((key_id, token))
+    return found
+
+
+def _attempt(found: tuple[Any, ...]) -> Attempt:
+    key_id, token, request_hash, decision_id, at_us, outcome = found
+    return Attempt(key_id, token, request_hash, decision_id, at_us / 1_000_000, outcome)
 
 
 def _values(row: Row) -> tuple[Any, ...]:

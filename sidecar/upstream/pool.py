@@ -84,6 +84,8 @@ class Pool:
             async with asyncio.timeout(self._timeout):
                 await asyncio.get_running_loop().create_connection(lambda: session, self._host, self._port)
                 await session.initialise()
+            if not session.ready:
+                raise UpstreamError(f"OpenD at {self.address} closed the connection at once")
         except TimeoutError:
             self._forget_failed(session)
             raise UpstreamError(f"OpenD at {self.address} did not answer within {self._timeout:g} s") from None

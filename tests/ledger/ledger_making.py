@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.intents.model import OrderType, Side, TrdEnv
+from sidecar.ledger.attempts import Attempt, AttemptDropped, AttemptKey
 from sidecar.ledger.ledger import Ledger
-from sidecar.ledger.reservation import Change, Reservation, Row, State
+from sidecar.ledger.reservation import Change, ChangeKey, Reservation, Row, State
 
 NOON = 1_750_000_000.0 // 86_400 * 86_400 + 43_200
 ACCOUNT = 281_756_455_998_014_447
@@ -37,15 +38,27 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
+        self.attempts: dict[AttemptKey, Attempt] = {}
         self.asked = 0
         self.error: Exception | None = None
 
-    def commit(self, changes: dict[str, Change]) -> None:
-        for decision_id, change in changes.items():
+    def commit(self, changes: dict[ChangeKey, Change]) -> None:
+        for change in changes.values():
             if isinstance(change, Row):
-                self.rows[decision_id] = change
+                self.rows[change.reservation.decision_id] = change
+            elif isinstance(change, Attempt):
+                self.attempts[change.key] = change
+            elif isinstance(change, AttemptDropped):
+                self.attempts.pop((change.key_id, change.token), None)
             else:
-                self.rows.pop(decision_id, None)
+                self.rows.pop(change.decision_id, None)
+
+    def load_attempts(self, since: float, most: int) -> list[Attempt]:
+        return sorted((each for each in self.attempts.values() if each.at >= since), key=lambda each: each.at)[-most:]
+
+    def find_attempt(self, key_id: str, token: str) -> Attempt | None:
+        self._ask()
+        return self.attempts.get((key_id, token))
 
     def load(self, days: int) -> list[Row]:
         newest = max((row.reservation.at for row in self.rows.values()), default=0.0)
@@ -78,10 +91,19 @@ def utc_day(now: float) -> float:
 
 
 def open_ledger(
-    store: MemoryStore | None = None, clock: Clock | None = None, day_start: Callable[[float], float] = utc_day
+    store: MemoryStore | None = None,
+    clock: Clock | None = None,
+    day_start: Callable[[float], float] = utc_day,
+    attempts_kept: float = 86_400.0,
 ) -> Ledger:
     clock = clock or Clock()
-    return Ledger(store or MemoryStore(), day_start, now=clock.now, elapsed=lambda: clock.elapsed)
+    return Ledger(
+        store or MemoryStore(),
+        day_start,
+        now=clock.now,
+        elapsed=lambda: clock.elapsed,
+        attempts_kept=attempts_kept,
+    )
 
 
 def reservation(at: float = NOON, **changes: Any) -> Reservation:
