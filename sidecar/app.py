@@ -75,9 +75,11 @@ class App:
         self._opend_rsa = RsaKey.load(upstream.rsa_key) if upstream.rsa_key else None
         self.state = StateDir.acquire(settings.state_dir)
         try:
-            store = SqliteStore.open(self.state.path)
+            store = SqliteStore.open(self.state.path, attempts_kept=policy.idempotency_keys_kept)
             audit = AuditLog(settings.audit_file, min_free=settings.audit.min_free)
-            self.ledger = Ledger(store, day_starts(policy.day_rolls_at, policy.day_zone))
+            self.ledger = Ledger(
+                store, day_starts(policy.day_rolls_at, policy.day_zone), attempts_kept=policy.idempotency_keys_kept
+            )
             self.recorder = Recorder(self.ledger, store, audit)
         except BaseException:
             self.state.release()
