@@ -1,0 +1,195 @@
+"""Carries out one call of a tool for one caller: through the desks like every request, and told so that a model can act on it.
+
+Knows neither HTTP nor the MCP SDK.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from google.protobuf.message import Message
+
+from sidecar.allowance import allowance
+from sidecar.border import closest, shown
+from sidecar.desk import Desks, Reply
+from sidecar.gate import Refused
+from sidecar.grants import Caller, Grant
+from sidecar.listeners.mcp_tools import DRY_RUN, IDEMPOTENCY_KEY, MY_LIMITS, TOOLS, Tool
+from sidecar.listeners.refusals import NATIVE
+from sidecar.policy.decision import Code, Decision, Refusal
+from sidecar.policy.worth import plain
+from sidecar.wire import catalog, rest_body
+from sidecar.wire.body import Prepare
+from sidecar.wire.catalog import Row
+from sidecar.wire.messages import message_class
+
+Tree = dict[str, Any]
+
+OPEND = "opend"
+"""The `code` of what OpenD itself refused."""
+
+_UNKNOWN_TOOL = "tools/call"
+_DECISION = re.compile(r"\(decision ([0-9A-Z]{26})\)$")
+_WRITES = frozenset({"order", "cancel"})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a call came to, as a tree of JSON values."""
+
+    tree: Tree
+    is_error: bool = False
+
+
+def visible(grant: Grant) -> list[Tool]:
+    """The tools a key may use, as far as its scopes tell; what it may do with them is decided call by call."""
+    return [tool for tool in TOOLS.values() if not tool.proto_id or tool.proto_id in grant.permitted]
+
+
+async def call(desks: Desks, caller: Caller, name: str, arguments: Mapping[str, Any]) -> Result:
+    """Carry out one call. Whatever the model wrote is answered with a Result, never with an exception."""
+    tool = TOOLS.get(name)
+    if tool is None:
+        stranger = replace(caller, endpoint=_UNKNOWN_TOOL)  # what the model wrote is no name for the audit
+        said = f"{shown(name)} is not a tool{closest(name[:80], TOOLS)}; tools/list names those there are"
+        return refused(desks.gate.refuse(stranger, None, 0, Refusal(Code.UNKNOWN_REQUEST, said)))
+    caller = replace(caller, endpoint=name)
+    if tool is MY_LIMITS:
+        return _my_limits(desks, caller, arguments)
+    reading = _Reading(tool, arguments)
+    if arguments.get(DRY_RUN) is True and tool.effect == "order":
+        decision = await desks.rehearse(caller, tool.proto_id, reading.request)
+        return refused(decision) if isinstance(decision, Refused) else _rehearsed(decision)
+    # what is no text is refused by the reading of the arguments, before anything is sent
+    token = arguments.get(IDEMPOTENCY_KEY) if tool.effect in _WRITES else None
+    once = token if isinstance(token, str) else None
+    answer = await desks.ask(caller, tool.proto_id, reading.request, idempotency_key=once)
+    if tool.sub_type is not None and isinstance(answer, Reply) and not _succeeded(answer):
+        # OpenD's words for "subscribe first" are in the user's language, so any no of its is taken for it, once
+        subscribed = await desks.ask(caller, catalog.QOT_SUB, reading.subscription)
+        if isinstance(subscribed, Refused) or not _succeeded(subscribed):
+            return _told(tool, subscribed)
+        answer = await desks.ask(caller, tool.proto_id, reading.request)
+    return _told(tool, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The arguments of one call, read where the desk asks for it: after the key and its scopes were looked at."""
+
+    tool: Tool
+    arguments: Mapping[str, Any]
+
+    def request(self, row: Row, prepare: Prepare) -> Message:
+        tool = self.tool
+        tree = {"c2s": tool.c2s(tool.read(self.arguments))}
+        return rest_body.read(row, tree, prepare, fixed=tool.fixed, assumed=tool.assumed)
+
+    def subscription(self, row: Row, prepare: Prepare) -> Message:
+        """Qot_Sub of what the tool reads. It says nothing of pushes: those of the key's other clients stay as they are."""
+        values = self.tool.read(self.arguments)
+        assert self.tool.sub_type is not None
+        securities = values["symbols"] if "symbols" in values else [values["symbol"]]
+        c2s = {
+            "securityList": securities,
+            "subTypeList": [self.tool.sub_type(values)],
+            "isSubOrUnSub": True,
+        }
+        return rest_body.read(row, {"c2s": c2s}, prepare)
+
+
+# -- how it is told ---------------------------------------------------------------------------------------------------
+
+
+def _told(tool: Tool, answer: Reply | Refused) -> Result:
+    if isinstance(answer, Refused):
+        return refused(answer)
+    envelope = rest_body.envelope(_response(answer))
+    if envelope["ret_type"] != 0:
+        said = envelope["ret_msg"] or f"OpenD refused it (retType {envelope['ret_type']}) and did not say why"
+        return _error(
+            f"OpenD: {said}",
+            OPEND,
+            decision_id=answer.decision_id,
+            ret_type=envelope["ret_type"],
+            err_code=envelope["err_code"],
+        )
+    tree: Tree = dict(envelope["s2c"] or {})
+    if tool.effect != "read":
+        tree["status"] = "ok"
+        tree["decision_id"] = answer.decision_id
+        if answer.replayed:
+            tree["replayed"] = True
+    return Result(tree)
+
+
+def _response(reply: Reply) -> Message:
+    return message_class(reply.row.response or "").FromString(reply.body)
+
+
+def _succeeded(reply: Reply) -> bool:
+    response: Any = _response(reply)
+    return bool(response.retType == 0)
+
+
+def refused(refusal: Refused) -> Result:
+    """A no of the sidecar: what is not allowed, whether to try again, and when."""
+    found = _DECISION.search(refusal.text)
+    return _error(
+        f"{refusal.text}; {_advice(refusal)}",
+        refusal.code.value,
+        retry_after=refusal.retry_after,
+        decision_id=found.group(1) if found else None,
+    )
+
+
+def _advice(refusal: Refused) -> str:
+    if refusal.unknown:
+        return "do not repeat it before you have looked at futu_get_orders"
+    if refusal.retry_after is not None:
+        return f"the same request may pass in {refusal.retry_after} s"
+    status = NATIVE[refusal.code].http
+    if status == 503:
+        return "it may pass later"
+    if status in (400, 404, 413):
+        return "correct it and call again"
+    if refusal.code is Code.HOURS:
+        return "it may pass within the hours that my_limits tells"
+    return "repeating it does not help, my_limits tells what is allowed"
+
+
+def _error(text: str, code: str, **more: Any) -> Result:
+    return Result({"error": text, "code": code, "retry_after": None, "status": "error", **more}, is_error=True)
+
+
+def _rehearsed(decision: Decision) -> Result:
+    """A dry run is answered, not refused, whatever it found."""
+    refusal, worth = decision.refusal, decision.worth
+    return Result(
+        {
+            "dry_run": True,
+            "allowed": refusal is None,
+            "code": None if refusal is None else refusal.code.value,
+            "reason": None if refusal is None else refusal.message,
+            "value": None if worth is None else plain(worth.value),
+            "currency": None if worth is None else worth.currency,
+            "checks": [
+                {"rule": finding.rule, "passed": finding.refusal is None, "detail": finding.detail}
+                for finding in decision.findings
+            ],
+        }
+    )
+
+
+def _my_limits(desks: Desks, caller: Caller, arguments: Mapping[str, Any]) -> Result:
+    if arguments:
+        said = f"my_limits takes no arguments, {shown(next(iter(arguments)))} was given"
+        return refused(desks.gate.refuse(caller, None, 0, Refusal(Code.UNKNOWN_FIELD, said)))
+    found = desks.gate.usage(caller)
+    if isinstance(found, Refused):
+        return refused(found)
+    grant, usage = found
+    return Result(allowance(grant, usage, desks.gate.grants.now()))
