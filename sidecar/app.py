@@ -225,7 +225,9 @@ class App:
             )
             self.ports["admin"] = [await self._admin.start()]
         for name, door in self._doors:
-            self.ports.setdefault(name, []).append(await door.start())
+            port = await door.start()
+            if port is not None:
+                self.ports.setdefault(name, []).append(port)
         log.info("the sidecar is open", **self.ports, keys=len(self.keys.ring), upstream=self.pool.address)
         for warning in (*self.keys.warnings, *self.state.warnings):
             log.warning(warning)

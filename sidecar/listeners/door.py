@@ -27,8 +27,9 @@ _LINGERING = 2.0
 class Door(Protocol):
     """One listener. All methods run on the event loop."""
 
-    async def start(self) -> int:
-        """Listen; the port bound. Raises ConfigError when the address cannot be had."""
+    async def start(self) -> int | None:
+        """Listen; the port bound, None when it stays closed for a reason it has logged. Raises ConfigError when the
+        address cannot be had."""
 
     def stop_accepting(self) -> None:
         """Let nobody new in; who is in is served on."""
