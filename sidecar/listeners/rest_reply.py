@@ -13,6 +13,7 @@ from sidecar.desk import Reply
 from sidecar.gate import Refused
 from sidecar.listeners.refusals import NATIVE
 from sidecar.policy.decision import Code, Decision
+from sidecar.policy.worth import plain
 from sidecar.wire import rest_body
 from sidecar.wire.messages import message_class
 
@@ -71,7 +72,7 @@ def of_rehearsal(decision: Decision) -> web.Response:
             "allowed": refusal is None,
             "code": None if refusal is None else refusal.code.value,
             "message": None if refusal is None else refusal.message,
-            "value": None if worth is None else format(worth.value, "f"),
+            "value": None if worth is None else plain(worth.value),
             "currency": None if worth is None else worth.currency,
             "checks": [
                 {"check": finding.rule, "passed": finding.refusal is None, "detail": finding.detail}
