@@ -21,6 +21,7 @@ from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners import rest_reply, rest_stream
 from sidecar.listeners.admin import Problem
+from sidecar.listeners.docs_page import docs_routes
 from sidecar.listeners.door import Bounds, Handler, HttpPort
 from sidecar.listeners.http_guard import address_here, addressed_to_us, from_another_site
 from sidecar.listeners.rest_request import (
@@ -87,6 +88,8 @@ class RestListener:
         app.router.add_get("/readyz", self._ready)
         if self._settings.metrics:
             app.router.add_get("/metrics", self._metrics)
+        if self._settings.docs:
+            app.router.add_routes(docs_routes(metrics=self._settings.metrics))
         return app
 
     async def start(self) -> int:
