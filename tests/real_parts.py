@@ -18,6 +18,7 @@ HOW_TO_GET = {
     "small disk": "the right to mount a tmpfs: run the tests as root",
     "root": "run the tests as root: only root may give files away",
     "talib": "`make real-parts` installs TA-Lib into the project's environment",
+    "grpcio": "`pip install grpcio grpcio-tools grpcio-reflection grpcio-health-checking`",
     "port 11111": "end what listens on 127.0.0.1:11111; the SDK's examples know no other port",
 }
 
