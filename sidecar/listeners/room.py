@@ -49,17 +49,12 @@ class Room(Generic[G]):
     def has_place(self) -> bool:
         """Whether one more may enter. SECURITY: whoever has shown no good key gives way, the longest here first, so that
         strangers cannot keep clients with a key out."""
-        if len(self._guests) < self._most:
-            return True
-        return self._drop_a_stranger()
-
-    def has_place_for_stranger(self) -> bool:
-        """As `has_place`, for one who has shown no key."""
-        if self._most_strangers is not None:
-            strangers = sum(guest.is_stranger for guest in self._guests)
-            if strangers >= self._most_strangers:
-                return self._drop_a_stranger()
-        return self.has_place()
+        if len(self._guests) >= self._most or self._is_full_of_strangers():
+            stranger = next((guest for guest in self._guests if guest.is_stranger), None)
+            if stranger is None:
+                return False
+            stranger.drop()
+        return True
 
     def enter(self, guest: G) -> None:
         self._guests[guest] = None
@@ -71,11 +66,10 @@ class Room(Generic[G]):
             del self._guests[guest]
             self._metrics.clients(self._iface, -1)
 
-    def _drop_a_stranger(self) -> bool:
-        stranger = next((guest for guest in self._guests if guest.is_stranger), None)
-        if stranger is not None:
-            stranger.drop()
-        return stranger is not None
+    def _is_full_of_strangers(self) -> bool:
+        if self._most_strangers is None:
+            return False
+        return sum(guest.is_stranger for guest in self._guests) >= self._most_strangers
 
 
 def notice_when_gone(transport: asyncio.BaseTransport) -> None:

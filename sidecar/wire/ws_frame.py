@@ -150,9 +150,13 @@ class JsFraming:
         self._sections: dict[int, tuple[int, int]] = {}
         """Serial → command and section of a request without its answer."""
 
+    def read(self, message: bytes) -> JsRequest:
+        """A request as it is, for the login. Raises WireError."""
+        return read_js_request(message, self._cap)
+
     def take(self, message: bytes, now: float) -> tuple[bytes, Head]:
         """A request as a frame. Raises WireError."""
-        request = read_js_request(message, self._cap)
+        request = self.read(message)
         # a session that is silent sends KeepAlives under serials of its own, fewer than one a second: room for them keeps
         # ours the higher ones, and the relay need not renumber
         idle = int(now - self._last)
