@@ -242,6 +242,7 @@ _ALIASES: Mapping[str, Mapping[str, int]] = {
         "RT_DATA": 5,
     },
     "Qot_Common.RehabType": {"qfq": 1, "hfq": 2},
+    "Qot_Common.SecurityType": {"STOCK": 3, "ETF": 4, "IDX": 6},
     "Trd_Common.OrderType": {"TWAP": 16, "VWAP": 18},
     # where a market is meant, the beginning of a symbol is
     "Qot_Common.QotMarket": {prefix: markets.qot for prefix, markets in PREFIXES.items()},

@@ -34,6 +34,16 @@ class FieldName:
     snake: str
     spellings: tuple[str, ...]
 
+    @property
+    def filled_here(self) -> bool:
+        """Whether it is the sidecar's to fill: a client that gives it is refused."""
+        return self.field.message_type is not None and self.field.message_type.full_name == PACKET_ID
+
+    @property
+    def is_security(self) -> bool:
+        """Whether a symbol may stand for it, or in it where it is a list."""
+        return self.field.message_type is not None and self.field.message_type.full_name == SECURITY
+
 
 @cache
 def names(descriptor: Descriptor) -> tuple[FieldName, ...]:

@@ -245,7 +245,7 @@ def _refuse_packet_id(value: Any) -> NoReturn:
 def _refuse_name(descriptor: Descriptor, name: object) -> NoReturn:
     def say(path: str) -> str:
         where = f" in `{path}`" if path else ""
-        known = [one.snake for one in names(descriptor)]
+        known = [one.snake for one in names(descriptor) if not one.filled_here]
         return f"unknown field {shown(name)}{where}{closest(name[:80], known) if isinstance(name, str) else ''}"
 
     raise Wrong(say, "unknown_field")
