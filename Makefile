@@ -1,5 +1,5 @@
 # run    the main job: a sandbox OpenD, the sidecar in front of it, fresh keys, decisions as they happen
-#        (ports in use? make run DEMO_FLAGS='--tcp-port 0 --admin-port 0')
+#        (ports in use? make run DEMO_FLAGS=--any-ports)
 # test   the tests            check  style, types, import order            bench  the sidecar beside haproxy and no proxy
 PYTHON ?= python3
 DEMO_FLAGS ?=

@@ -65,7 +65,8 @@ def line_of(record: Record) -> Text:
     """`10:58:00 ✗ sim-bot place_order HK.00700 BUY 400 × 300 = 120000 HKD order_value: ...`, coloured."""
     mark, colour = _MARKS.get(record["outcome"], ("?", "yellow"))
     at = datetime.fromisoformat(record["timestamp"]).astimezone()
-    parts = [record["key_id"], record["endpoint"].split()[0], _subject(record), _verdict(record)]
+    door = record["iface"] if record["iface"] != "tcp" else ""
+    parts = [record["key_id"], door, record["endpoint"].split()[0], _subject(record), _verdict(record)]
     text = Text(f"{at:%H:%M:%S} ")
     text.append(mark, colour)
     # SECURITY: symbols, remarks and reasons come from outside; escape sequences in them must not reach the terminal

@@ -30,7 +30,20 @@ from sidecar.keys.file import edit
 from sidecar.keys.secret import hash_of, new_plaintext, ws_hash_of
 from sidecar.policy.key import Key
 from sidecar.sandbox import Sandbox, SandboxSettings
-from sidecar.settings import AdminListener, Audit, Keys, Listeners, Log, Settings, TcpListener, Upstream
+from sidecar.settings import (
+    AdminListener,
+    Audit,
+    GrpcListener,
+    Keys,
+    Listeners,
+    Log,
+    McpListener,
+    RestListener,
+    Settings,
+    TcpListener,
+    Upstream,
+    WebSocketListener,
+)
 
 HOST = "127.0.0.1"
 LOOK_EVERY = 0.1
@@ -70,6 +83,12 @@ Paste this into another terminal. It is a bot written for OpenD, but for the por
 
 {snippet}
 
+The same bot, without the SDK:
+
+{curl}
+
+every call   http://{host}:{rest_port}/docs
+WebSocket    ws://{host}:{ws_port} (the JavaScript SDK)    gRPC  {host}:{grpc_port}{mcp}
 ready?       curl -s http://{host}:{admin_port}/readyz
 metrics      curl -s http://{host}:{admin_port}/metrics | grep ^futu_auth
 audit        {audit}
@@ -77,25 +96,46 @@ take a key   {program} revoke-key sim-bot --keys-file {keys_file} --admin {host}
 
 Decisions, as they are made. Ctrl-C ends the demo and deletes its keys and its audit.
 """
+_CURL = """\
+curl -s http://{host}:{rest_port}/api/order -H 'Authorization: Bearer {bot}' -H 'Content-Type: application/json' \\
+  -d '{{"trd_env": "SIMULATE", "acc_id": {acc_id}, "trd_market": "HK", "code": "HK.00700", "trd_side": "BUY",
+       "order_type": "NORMAL", "qty": 100, "price": 300}}'"""
+
+_PORTS = {"tcp": 11110, "ws": 44444, "rest": 22222, "grpc": 33333, "mcp": 38765, "admin": 11180}
+_LISTENERS = {"ws": "websocket"}
+"""Where the settings call a listener otherwise than the flags do."""
 _ENDED = "\nended: the sidecar and the paper OpenD are stopped, the temporary files deleted"
 
 
+def _with_ports(command: Any) -> Any:
+    for door, port in reversed(_PORTS.items()):
+        which = "health and metrics" if door == "admin" else door
+        command = click.option(
+            f"--{door}-port", type=click.IntRange(0, 65535), metavar="PORT", help=f"Port for {which} (default {port})."
+        )(command)
+    return command
+
+
 @click.command()
-@click.option("--tcp-port", default=11110, show_default=True, type=click.IntRange(0, 65535), help="Port for bots.")
-@click.option("--admin-port", default=11180, show_default=True, type=click.IntRange(0, 65535), help="Health, metrics.")
-def demo(tcp_port: int, admin_port: int) -> None:
+@_with_ports
+@click.option("--any-ports", is_flag=True, help="Take free ports wherever none is given.")
+def demo(any_ports: bool, **given: int | None) -> None:
     """See it work: a paper OpenD, the sidecar in front of it, fresh keys, decisions as they are made.
 
     Everything is kept in a temporary directory and deleted in the end. Port 0 takes any free port.
     """
-    if tcp_port == admin_port != 0:
-        raise ConfigError(f"--tcp-port and --admin-port are both {tcp_port}; give each its own port")
-    _require_free(tcp_port, "--tcp-port")
-    _require_free(admin_port, "--admin-port")
+    ports: dict[str, int] = {}
+    for door, usual in _PORTS.items():
+        port = given[f"{door}_port"]
+        ports[door] = port if port is not None else 0 if any_ports else usual
+        twin = next((other for other, taken in ports.items() if other != door and taken == ports[door] != 0), None)
+        if twin is not None:
+            raise ConfigError(f"--{twin}-port and --{door}-port are both {ports[door]}; give each its own port")
+        _require_free(ports[door], f"--{door}-port")
     configure_log(Log(level="warning"))
     terminal = _Terminal()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_demo(terminal, tcp_port, admin_port))
+        runner.run(_demo(terminal, ports))
     terminal.print(_ENDED)
 
 
@@ -110,18 +150,18 @@ def _require_free(port: int, option: str) -> None:
             taken = error.errno == errno.EADDRINUSE
             reason = "is in use" if taken else f"cannot be had ({(error.strerror or str(error)).lower()})"
             raise ConfigError(
-                f"port {port} {reason}; choose another with `{option}`, e.g. `{option} 0` for any free one"
+                f"port {port} {reason}; choose another with `{option}`, or say `--any-ports` to take free ones"
             ) from None
 
 
-async def _demo(terminal: _Terminal, tcp_port: int, admin_port: int) -> None:
+async def _demo(terminal: _Terminal, ports: dict[str, int]) -> None:
     this = asyncio.current_task()
     assert this is not None, "a coroutine runs in a task"
     _on_signal(this.cancel)  # until the sidecar itself listens
     with tempfile.TemporaryDirectory(prefix="opend-sidecar-demo-") as folder:
         try:
             async with Sandbox(SandboxSettings(host=HOST, port=0)) as sandbox:
-                await _serve(terminal, Path(folder), sandbox.port, tcp_port, admin_port)
+                await _serve(terminal, Path(folder), sandbox.port, ports)
         except asyncio.CancelledError:
             return  # told to end before it had quite begun
 
@@ -132,7 +172,7 @@ def _on_signal(action: Callable[[], object]) -> None:
             asyncio.get_running_loop().add_signal_handler(number, action)
 
 
-async def _serve(terminal: _Terminal, folder: Path, opend_port: int, tcp_port: int, admin_port: int) -> None:
+async def _serve(terminal: _Terminal, folder: Path, opend_port: int, ports: dict[str, int]) -> None:
     reader, bot = _make_keys(folder / "keys.json")
     app = App(
         Settings(
@@ -141,12 +181,12 @@ async def _serve(terminal: _Terminal, folder: Path, opend_port: int, tcp_port: i
             state_dir=folder / "state",
             audit=Audit(file=folder / "audit.jsonl"),
             listeners=Listeners(
-                tcp=(TcpListener(bind=HOST, port=tcp_port),),
-                admin=AdminListener(bind=HOST, port=admin_port),
-                websocket=None,
-                rest=None,
-                grpc=None,
-                mcp=None,
+                tcp=(TcpListener(bind=HOST, port=ports["tcp"]),),
+                websocket=WebSocketListener(bind=HOST, port=ports["ws"]),
+                rest=RestListener(bind=HOST, port=ports["rest"]),
+                grpc=GrpcListener(bind=HOST, port=ports["grpc"]),
+                mcp=McpListener(bind=HOST, port=ports["mcp"]),
+                admin=AdminListener(bind=HOST, port=ports["admin"]),
             ),
             drain=2.0,
         )
@@ -238,12 +278,14 @@ class _Screen:
 
     def _introduce(self, reader: str, bot: str) -> None:
         settings = self._app.settings
-        at = {"host": HOST, "port": self._app.ports["tcp"][0]}
+        bound = {door: self._app.ports.get(_LISTENERS.get(door, door), [0])[0] for door in _PORTS}
+        at = {"host": HOST, "port": bound["tcp"], **{f"{door}_port": port for door, port in bound.items()}}
         program = Path(sys.executable).with_name("opend-sidecar")
         text = _INTRODUCTION.format(
             **at,
             opend_port=settings.upstream.port,
-            admin_port=self._app.ports["admin"][0],
+            mcp=f"    MCP  http://{HOST}:{bound['mcp']}/mcp" if bound["mcp"] else "",
+            curl=_CURL.format(**at, bot=bot, acc_id=min(self._app.accounts.all_ids())),
             keys="\n".join(_told(record.key) for record in self._app.keys.ring.records()),
             snippet=_SNIPPET.format(**at, python=shlex.quote(sys.executable), bot=bot, reader=reader),
             audit=settings.audit_file,

@@ -30,7 +30,7 @@ class Demo:
         self._errors = folder / "errors.txt"
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sidecar.cli.main", "demo", *(arguments or ("--tcp-port=0", "--admin-port=0"))],
+                [sys.executable, "-m", "sidecar.cli.main", "demo", *(arguments or ("--any-ports",))],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
@@ -149,7 +149,7 @@ def test_sigterm_ends_it_as_cleanly_as_ctrl_c(demo: Demo) -> None:
 
 def test_a_reader_that_leaves_is_no_reason_to_complain(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "sidecar.cli.main", "demo", "--tcp-port=0", "--admin-port=0"],
+        [sys.executable, "-m", "sidecar.cli.main", "demo", "--any-ports"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUTF8": "1"},
@@ -171,12 +171,11 @@ def test_a_reader_that_leaves_is_no_reason_to_complain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--tcp-port", "--admin-port"])
 def test_a_port_in_use_is_one_line_with_the_port_and_the_option(tmp_path: Path, option: str) -> None:
-    other = {"--tcp-port": "--admin-port", "--admin-port": "--tcp-port"}[option]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        demo = Demo(tmp_path, option, str(port), other, "0")
+        demo = Demo(tmp_path, option, str(port), "--any-ports")
         assert demo.process.wait(15) == 1
     assert demo.output == ""
     (line,) = demo.errors.splitlines()
