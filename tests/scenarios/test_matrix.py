@@ -1,0 +1,166 @@
+"""Every scenario of the tables through every door: the same decision, the same record, the same counters, the same at OpenD.
+
+A door that is not here fails a test, and so does a code that no scenario shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import scenarios.scenario_grpc
+import scenarios.scenario_mcp
+import scenarios.scenario_rest  # noqa: F401 - they register their doors
+from live import Stage
+from scenarios.scenario_doors import DOORS
+from scenarios.scenario_run import GONE, Seen, expected_args_hash, native_form, run
+from scenarios.scenario_table import ALLOWED, Scenario, scenarios
+from scenarios.scenario_world import World, key_name, keys_of, make_world
+
+from sidecar import metrics, recorder, settings
+from sidecar import writer as recorders_writer
+from sidecar.policy.decision import Code
+from sidecar.upstream import house
+
+TABLE = list(scenarios())
+READS = [number for number, scenario in enumerate(TABLE) if scenario.table == "reads"]
+FIRST = "tcp"
+"""The door the others are compared with."""
+NOT_IN_THE_TABLES: dict[Code, str] = {}
+"""Codes that no scenario can show, and why."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One that records reads too."""
+    yield from _running(tmp_path_factory, audit_reads=True)
+
+
+@pytest.fixture(scope="module")
+def quiet_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """As most are: reads are counted, not recorded, so that doors may pass them on unread."""
+    yield from _running(tmp_path_factory, audit_reads=False)
+
+
+def _running(folders: pytest.TempPathFactory, *, audit_reads: bool) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch, Stage(folders.mktemp("matrix")) as stage:
+        patch.setattr(recorder, "NOTE_DELAY", 0.001)  # many short waits for a record
+        patch.setattr(recorders_writer, "RETRY_DELAY", 0.02)
+        patch.setattr(house, "RETRY_FIRST", 0.02)
+        yield make_world(stage, keys_of(TABLE, list(DOORS.drivers)), audit_reads=audit_reads)
+
+
+@pytest.mark.parametrize("number", range(len(TABLE)), ids=[scenario.name for scenario in TABLE])
+async def test_every_door_decides_records_counts_and_forwards_the_same(number: int, world: World) -> None:
+    await through_every_door(number, world)
+
+
+@pytest.mark.parametrize("number", READS, ids=[TABLE[number].name for number in READS])
+async def test_reads_that_are_not_recorded_are_decided_and_counted_the_same(number: int, quiet_world: World) -> None:
+    await through_every_door(number, quiet_world)
+
+
+async def through_every_door(number: int, world: World) -> None:
+    scenario = TABLE[number]
+    seen: dict[str, Seen] = {}
+    for door in DOORS.drivers:
+        expected = scenario.expected(door)
+        if expected is None:
+            continue
+        shown = seen[door] = await run(world, scenario, key_name(number, door), door)
+        _as_the_table_says(scenario, door, expected, shown)
+    assert len(seen) >= 2, "a scenario is of use where doors can be compared"
+    _same_through_all(scenario, seen)
+
+
+def _as_the_table_says(scenario: Scenario, door: str, expected: str, seen: Seen) -> None:
+    if expected == Code.CLIENT_GONE:
+        assert seen.outcome == GONE, (door, seen.answer)
+    else:
+        assert seen.outcome == expected, (door, seen.answer)
+    allowed = expected == ALLOWED
+    refusal = expected in set(Code)
+    if refusal:
+        last = seen.records[-1]
+        assert last["outcome"] == "reject", (door, seen.records)
+        assert last["reason"] == expected, (door, seen.records)
+    if refusal and seen.answer is not None:
+        native = native_form(door, expected, begun=scenario.meanwhile is not None)
+        assert seen.answer.native == native, (door, seen.answer)
+        assert seen.answer.decision_id == seen.decisions[-1], (
+            f"{door}: the client was told the decision that is recorded"
+        )
+        for text in scenario.says:
+            assert text in seen.message, (door, seen.message)
+    hashes = {record["args_hash"] for record in seen.records if "args_hash" in record}
+    asked = [seen.asked, *([seen.asked.saying(scenario.forwarded)] if scenario.forwarded else [])]
+    assert hashes <= {expected_args_hash(one) for one in asked}, f"{door}: the hash is that of what the client asked"
+    if refusal:
+        assert seen.frames == [], f"{door}: nothing reaches OpenD of what is refused"
+    elif scenario.forwarded == {}:
+        assert seen.frames == []
+    else:
+        forwarded = scenario.forwarded if scenario.forwarded is not None else scenario.ask.c2s
+        assert [number for number, _ in seen.frames] == [scenario.ask.proto_id], (door, seen.frames)
+        arrived = {name: value for name, value in seen.frames[0][1].items() if value != "<tag>"}
+        assert arrived == forwarded, f"{door}: OpenD receives what was asked"
+    if allowed:
+        assert seen.records == [] or seen.records[0]["outcome"] == "allow"
+
+
+def _same_through_all(scenario: Scenario, seen: dict[str, Seen]) -> None:
+    for expected in {scenario.expected(door) for door in seen}:
+        alike = {door: shown for door, shown in seen.items() if scenario.expected(door) == expected}
+        first = FIRST if FIRST in alike else next(iter(alike))
+        for door, shown in alike.items():
+            both = f"{first} and {door}"
+            assert _compared(scenario, shown) == _compared(scenario, alike[first]), f"the audit differs: {both}"
+            assert shown.counted == alike[first].counted, f"the counters differ: {both}"
+            assert shown.frames == alike[first].frames, f"what reached OpenD differs: {both}"
+
+
+def _compared(scenario: Scenario, seen: Seen) -> list[dict[str, Any]]:
+    return [{name: value for name, value in record.items() if name not in scenario.differs} for record in seen.records]
+
+
+# -- nothing is left out -----------------------------------------------------------------------------------------------
+
+
+def test_every_listener_there_is_has_a_driver_here() -> None:
+    listeners = {field.name for field in dataclasses.fields(settings.Listeners)} - {"admin"}
+    assert {driver.listener for driver in DOORS.drivers.values()} == listeners
+    assert {driver.iface for driver in DOORS.drivers.values()} == set(metrics.IFACES)
+
+
+def test_every_code_is_shown_by_a_scenario_at_every_door_or_a_reason_is_given() -> None:
+    shown = {(scenario.expected(door), door) for scenario in TABLE for door in DOORS.drivers}
+    excused = {
+        (scenario.expect, door): reason for scenario in TABLE for door, reason in scenario.doors.items() if reason
+    }
+    missing = [
+        (code.value, door)
+        for code in Code
+        for door in DOORS.drivers
+        if (code.value, door) not in shown and (code.value, door) not in excused and code not in NOT_IN_THE_TABLES
+    ]
+    assert missing == []
+
+
+def test_the_tables_name_only_doors_and_codes_there_are() -> None:
+    outcomes = {ALLOWED, "refused by OpenD", *Code}
+    for scenario in TABLE:
+        assert set(scenario.doors) <= set(DOORS.drivers), scenario.name
+        assert {scenario.expected(door) for door in DOORS.drivers} - {None} <= outcomes, scenario.name
+
+
+def test_exceptions_are_few() -> None:
+    """Each is a place where doors need not agree: a new one wants a good reason."""
+    excused = [(scenario.name, door) for scenario in TABLE for door in scenario.doors]
+    assert len(excused) <= len(TABLE) * len(DOORS.drivers) / 10
+
+
+def test_no_two_scenarios_have_one_name() -> None:
+    names = [scenario.name for scenario in TABLE]
+    assert len(set(names)) == len(names)
