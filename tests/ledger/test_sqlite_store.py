@@ -14,6 +14,7 @@ from ledger_making import ACCOUNT, NOON, reservation
 
 from sidecar.errors import ConfigError, RecordError
 from sidecar.intents.model import OrderType, Side, TrdEnv
+from sidecar.ledger.attempts import Attempt, AttemptDropped
 from sidecar.ledger.reservation import Dropped, Row, State
 from sidecar.ledger.sqlite import FILE_NAME, SCHEMA_VERSION, SqliteStore, read_audit_head
 
@@ -212,3 +213,87 @@ def test_unknown_orders_are_found_nowhere(tmp_path: Path) -> None:
     assert store.find_order(ACCOUNT, 5, "EX5") == []
     assert store.find_decision("01J") is None
     store.close()
+
+
+# Idempotency keys
+
+
+def attempt(token: str = "t", at: float = NOON, outcome: bytes | None = None) -> Attempt:
+    return Attempt("bot", token, "hash", "01J", at, outcome)
+
+
+@given(
+    made=st.builds(
+        Attempt,
+        key_id=texts,
+        token=st.text("!~azAZ09-_", min_size=1, max_size=255),
+        request_hash=texts,
+        decision_id=texts,
+        at=st.integers(0, 4_000_000_000_000_000).map(lambda us: us / 1_000_000),
+        outcome=st.none() | st.binary(max_size=200),
+    )
+)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_attempt_comes_back_as_it_was_written(tmp_path: Path, made: Attempt) -> None:
+    store = SqliteStore.open(tmp_path)
+    store.commit([made])
+    assert store.find_attempt(made.key_id, made.token) == made
+    store.close()
+
+
+def test_an_attempt_is_replaced_and_a_dropped_one_is_gone(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    store.commit([attempt(), attempt("gone")])
+    store.commit([attempt(outcome=b"\x08\x00"), AttemptDropped("bot", "gone"), AttemptDropped("bot", "unknown")])
+    assert store.load_attempts(0, 10) == [attempt(outcome=b"\x08\x00")]
+    assert store.find_attempt("bot", "gone") is None
+    assert store.find_attempt("other", "t") is None
+    store.close()
+
+
+def test_the_newest_attempts_are_loaded_oldest_first(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    made = [attempt(str(number), NOON + number) for number in range(10)]
+    store.commit(reversed(made))
+    assert store.load_attempts(NOON + 3, 100) == made[3:]
+    assert store.load_attempts(NOON, 4) == made[6:]
+    store.close()
+
+
+def test_attempts_past_their_time_are_deleted(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path, attempts_kept=100)
+    store.commit([attempt("old", NOON - 101), attempt("new", NOON - 99)])
+    store.forget_before(NOON)
+    assert store.load_attempts(0, 10) == [attempt("new", NOON - 99)]
+    store.close()
+
+
+def test_a_reservation_and_its_attempt_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("CREATE TRIGGER full BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    other.close()
+    with pytest.raises(RecordError):
+        store.commit([Row(reservation(), State.RESERVED), attempt()])
+    assert store.load(8) == []
+    store.close()
+
+
+def test_a_ledger_of_the_first_version_is_brought_forward_with_all_it_holds(tmp_path: Path) -> None:
+    store = SqliteStore.open(tmp_path)
+    row = Row(reservation(), State.ACCEPTED, 7, "EX7")
+    store.commit([row], (7, "ab"))
+    store.close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.executescript("DROP TABLE attempts; PRAGMA user_version = 1;")
+    connection.close()
+    store = SqliteStore.open(tmp_path)
+    store.commit([attempt()])
+    assert store.load(8) == [row]
+    assert store.audit_head() == (7, "ab", False)
+    assert store.load_attempts(0, 10) == [attempt()]
+    store.close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
+    SqliteStore.open(tmp_path).close()
