@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.errors import BodyError, UpstreamError, WireError
-from sidecar.gate import Answered, Asked, Forward, Gate, Refused
+from sidecar.gate import CLIENT_LEFT, Answered, Asked, Forward, Gate, Refused, link_ended
 from sidecar.grants import Caller, Grant
 from sidecar.policy.decision import Code, Decision, Refusal
 from sidecar.pushes import Pushes
@@ -187,7 +187,7 @@ class Desks:
 
     async def _write(self, asked: Asked, gone: _Gone, idempotency_key: str | None) -> Reply | Refused:
         def obstacle() -> Refusal | None:
-            return Refusal(Code.CLIENT_GONE, "the client left before its order was sent") if gone.now else None
+            return CLIENT_LEFT if gone.now else None
 
         if idempotency_key is None:
             return await self._carry_out(asked, obstacle)
@@ -254,9 +254,7 @@ class _Gone:
 
 
 def _lost(session: Session) -> Refusal | None:
-    if session.ready:
-        return None
-    return Refusal(Code.UPSTREAM_UNAVAILABLE, "the connection to OpenD ended before the request was sent")
+    return None if session.ready else link_ended(session.ended)
 
 
 class Stream:

@@ -105,6 +105,14 @@ class Forward:
     """What was recorded for an order or a cancel; its outcome is recorded when OpenD answers."""
 
 
+CLIENT_LEFT = Refusal(Code.CLIENT_GONE, "the client disconnected before its order was sent")
+
+
+def link_ended(reason: str) -> Refusal:
+    """There is nothing to send it on. `reason`: as `Session.ended`, "" where it is not known."""
+    return Refusal(Code.UPSTREAM_UNAVAILABLE, f"{reason or 'the connection to OpenD ended'} before the request was sent")
+
+
 @dataclass(frozen=True, slots=True)
 class GateSettings:
     """`tag_orders`: an order without a remark gets one that names its decision."""

@@ -17,7 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from sidecar.errors import BodyError, UpstreamError, WireError
-from sidecar.gate import Answered, Asked, Forward, Gate, Refused
+from sidecar.gate import CLIENT_LEFT, Answered, Asked, Forward, Gate, Refused, link_ended
 from sidecar.grants import Caller, Grant
 from sidecar.policy.decision import Code, Refusal
 from sidecar.pushes import Pushes
@@ -269,11 +269,11 @@ class Relay:
 
     def _obstacle(self) -> Refusal | None:
         if self._lost is not None:
-            return Refusal(Code.UPSTREAM_UNAVAILABLE, f"{self._lost} before the order was sent")
+            return link_ended(self._lost)
         if self._gone:
-            return Refusal(Code.CLIENT_GONE, "the client disconnected before its order was sent")
+            return CLIENT_LEFT
         if self._session is None or not self._session.ready:
-            return Refusal(Code.UPSTREAM_UNAVAILABLE, "the connection to OpenD ended before the order was sent")
+            return link_ended("")
         return None
 
     # -- to OpenD -------------------------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ class Relay:
             return
         first = self._waiting[0]
         if self._worker is not None and first.asked is not None:
-            refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, f"{reason} before the request was sent")
+            refusal = link_ended(reason)
             self._refuse(
                 first.row.id, first.serial, first.fmt, Refused(refusal.code, refusal.text(first.asked.decision_id))
             )

@@ -53,7 +53,7 @@ class Session(asyncio.Protocol):
 
     __slots__ = (
         "_answered", "_choices", "_closing", "_owner", "_reader", "_rsa", "_transport",
-        "cipher", "heard", "init_reply", "last_serial", "quiet_ticks", "sent",
+        "cipher", "ended", "heard", "init_reply", "last_serial", "quiet_ticks", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class Session(asyncio.Protocol):
         self.cipher: Cipher | None = None
         self.init_reply: Any = None
         """OpenD's InitConnect Response, once it is there."""
+        self.ended = ""
+        """Why it ended, where OpenD or the link ended it."""
         self.last_serial = first_serial
         self.sent = False
         self.heard = False
@@ -210,6 +212,7 @@ class Session(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
+        self.ended = reason
         if self._transport is not None:
             self._transport.close()
         if self._answered is not None and not self._answered.done():
