@@ -229,7 +229,26 @@ def _read_body(raw: bytes, row: Row, prepare: Prepare) -> Message:
         missing = ", ".join(f"`{path}`" for path in message.FindInitializationErrors()[:5])  # type: ignore[attr-defined]
         text = f"the body is not a whole `{row.request}`: required fields are missing: {missing}"
         raise BodyError("malformed_request", text)
+    if not row.judged and _is_another(message):
+        raise BodyError("malformed_request", f"the body is not a `{row.request}`: its fields have other types")
     return message
+
+
+def _is_another(message: Message) -> bool:
+    """Whether a body is another message than the one it was read as: it has fields of the right number and a wrong type.
+
+    Unknown numbers say nothing: the client's futu-api may be newer than ours. What is judged must have neither.
+    """
+    numbers = message.DESCRIPTOR.fields_by_number
+    unknown = UnknownFieldSet(message)
+    if any(unknown[index].field_number in numbers for index in range(len(unknown))):
+        return True
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            parts = (value,) if isinstance(value, Message) else value
+            if any(_is_another(part) for part in parts if isinstance(part, Message)):
+                return True
+    return False
 
 
 def _response(reply: Reply) -> Any:
@@ -243,7 +262,7 @@ def _rehearsed(proto_id: int, decision: Decision) -> Any:
     if refusal is not None:
         text = f"[sidecar:{refusal.code.value}] {refusal.message} (dry run)"
         return FutuResponse(ret_type=replies.FAILED, ret_msg=text, proto_id=proto_id)
-    counts = "" if worth is None else f", it counts as {worth.value:f} {worth.currency}"
+    counts = "" if worth is None else f": {worth.explanation}"
     return FutuResponse(ret_type=0, ret_msg=f"this would be allowed{counts} (dry run)", proto_id=proto_id)
 
 
