@@ -19,6 +19,9 @@ HOW_TO_GET = {
     "root": "run the tests as root: only root may give files away",
     "talib": "`make real-parts` installs TA-Lib into the project's environment",
     "grpcio": "`pip install grpcio grpcio-tools grpcio-reflection grpcio-health-checking`",
+    "npm futu-api": "`make real-parts` puts futu-api and ws of npm into node_modules, "
+    "or name their folder in SIDECAR_NODE_MODULES",
+    "mcp": "`pip install 'opend-sidecar[mcp]'`",
     "port 11111": "end what listens on 127.0.0.1:11111; the SDK's examples know no other port",
 }
 
