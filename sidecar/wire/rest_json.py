@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from sidecar.border import shown
@@ -23,7 +24,8 @@ def tree_of(raw: bytes, limit: int) -> object:
     if not raw.strip():
         return {}
     try:
-        tree = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        text = raw.decode("utf-8")
+        tree = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
         if b"\\u" in raw:
             # half a character, which only an escape can bring in, is not text
             json.dumps(tree, ensure_ascii=False).encode("utf-8")
@@ -52,6 +54,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise BodyError("malformed_request", f"`{name}` is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise BodyError("malformed_request", f"the number {shown(text)} is too large")
+    return number
 
 
 def _reason(error: ValueError) -> str:

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from sidecar.border import closest, shown
 from sidecar.errors import BodyError
 from sidecar.wire.rest_enums import enum_of, known_names, number_of
-from sidecar.wire.rest_names import PACKET_ID, SECURITY, by_spelling, is_list, names
+from sidecar.wire.rest_names import PACKET_ID, SECURITY, by_spelling, flat_header, is_list, names
 from sidecar.wire.symbols import PREFIXES, split
 
 Convert = Callable[[Any], Any]
@@ -245,7 +245,7 @@ def _refuse_packet_id(value: Any) -> NoReturn:
 def _refuse_name(descriptor: Descriptor, name: object) -> NoReturn:
     def say(path: str) -> str:
         where = f" in `{path}`" if path else ""
-        known = [one.snake for one in names(descriptor) if not one.filled_here]
+        known = [one.snake for one in (*names(descriptor), *flat_header(descriptor)) if not one.filled_here]
         return f"unknown field {shown(name)}{where}{closest(name[:80], known) if isinstance(name, str) else ''}"
 
     raise Wrong(say, "unknown_field")

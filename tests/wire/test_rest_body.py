@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from sidecar.errors import BodyError
 from sidecar.wire import packet_id, rest_body
@@ -147,6 +148,7 @@ def test_one_field_in_two_spellings_is_refused_with_both() -> None:
             {"securityList": ["HK.00700", {"market": 1, "kode": "1"}]},
             "unknown field `kode` in `c2s.security_list[1]`; did you mean `code`?",
         ),
+        (PLACE_ORDER, {"acc_idd": 1}, "unknown field `acc_idd` in `c2s`; did you mean `acc_id`?"),
         (GET_SUB_INFO, {"zzzzzz": 1}, "unknown field `zzzzzz` in `c2s`"),
         (3801, {"stock_simbol": 1}, "unknown field `stock_simbol`; did you mean `stock_symbol`?"),
     ],
@@ -453,6 +455,7 @@ def test_a_text_over_the_limit_is_refused_with_both_sizes() -> None:
         (b'{"a": 1, "\\u0061": 1}', "the field `a` is given twice"),
         (b'{"a": NaN}', "`NaN` is not a JSON number"),
         (b'{"a": -Infinity}', "`-Infinity` is not a JSON number"),
+        (b'{"a": 1e999}', "the number `1e999` is too large"),
         (b"1" * 5000, "the body is not valid JSON: a number has too many digits"),
         (b"[" * 33 + b"]" * 33, "the body is nested deeper than 32 levels"),
         (b'{"a":' * 40 + b"1" + b"}" * 40, "the body is nested deeper than 32 levels"),
@@ -514,25 +517,28 @@ def test_text_that_is_not_utf8_is_written_as_far_as_it_can_be_read() -> None:
     assert rest_body.write(broken) == {"stock_symbol": "a\ufffdb"}
 
 
-# speed, with much room: the point is that it is not json_format
+# speed
 
 
-def test_an_order_is_read_and_an_order_book_written_fast() -> None:
-    raw = json.dumps({"c2s": ORDER}).encode()
-    row = CATALOG[PLACE_ORDER]
+def test_an_order_is_read_and_an_order_book_written_faster_than_protobufs_own_json_is() -> None:
+    row, cls = CATALOG[PLACE_ORDER], message_class("Trd_PlaceOrder.Request")
+    whole = rest_body.read(row, ORDER, packet_id.lend)
+    theirs = json_format.MessageToDict(whole)
     level = {"price": 320.5, "volume": 100, "orederCount": 3}
     book: Any = message_class("Qot_GetOrderBook.Response")(
         retType=0, s2c={"security": {"market": 1, "code": "00700"}, "orderBookAskList": [level] * 10, "orderBookBidList": [level] * 10}
     )  # fmt: skip
 
-    def microseconds(work: Any) -> float:
-        best = math.inf
-        for _ in range(20):
-            start = time.perf_counter()
+    def seconds(work: Any) -> float:
+        """Of the processor, not of the clock, which others use too."""
+        spent = []
+        for _ in range(30):
+            start = time.thread_time()
             for _ in range(20):
                 work()
-            best = min(best, (time.perf_counter() - start) / 20)
-        return best * 1e6
+            spent.append(time.thread_time() - start)
+        return min(spent)
 
-    assert microseconds(lambda: rest_body.read(row, rest_body.tree_of(raw, 10_000), packet_id.lend)) < 100
-    assert microseconds(lambda: rest_body.envelope(book)) < 250
+    read_here = seconds(lambda: rest_body.read(row, ORDER, packet_id.lend))
+    assert read_here < seconds(lambda: json_format.ParseDict(theirs, cls())) * 0.8
+    assert seconds(lambda: rest_body.write(book)) < seconds(lambda: json_format.MessageToDict(book)) * 0.8

@@ -67,7 +67,7 @@ def outcome(row: Row, tree: object) -> Any:
     return message
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(ANY_ROW, TREES)
 def test_any_tree_is_read_or_refused(row: Row, tree: object) -> None:
     outcome(row, tree)
@@ -81,7 +81,8 @@ def test_a_request_with_any_value_changed_is_read_or_refused(row: Row, seed: int
 
 def mutated(tree: Any, data: st.DataObject, values: st.SearchStrategy[Any]) -> Any:
     """The tree with one of its values, found by walking down at random, replaced."""
-    place, key = None, None
+    place: Any = None
+    key: Any = None
     here = tree
     while isinstance(here, dict | list) and here and data.draw(st.integers(0, 5)):
         place = here
@@ -97,7 +98,7 @@ def mutated(tree: Any, data: st.DataObject, values: st.SearchStrategy[Any]) -> A
     return tree
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | TREES.map(lambda tree: json.dumps(tree).encode()))
 def test_any_text_is_a_tree_or_refused(raw: bytes) -> None:
     try:
@@ -107,10 +108,11 @@ def test_any_text_is_a_tree_or_refused(raw: bytes) -> None:
         assert str(error).isprintable()
         return
     assert tree == (json.loads(raw) if raw.strip() else {})
+    json.dumps(tree, allow_nan=False)
     json.dumps(tree, ensure_ascii=False).encode()
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ANY_ROW, SEEDS)
 def test_what_is_written_is_read_again_in_every_spelling(row: Row, seed: int) -> None:
     message = random_message(str(row.request), seed)
@@ -153,7 +155,7 @@ ALIKE = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(ANY_ROW, SEEDS, st.data())
 def test_what_both_this_and_protobuf_read_they_read_alike(row: Row, seed: int, data: st.DataObject) -> None:
     message = random_message(str(row.request), seed)
