@@ -18,6 +18,7 @@ from sidecar.listeners.routes import BY_ID, ROUTES, Route
 from sidecar.policy.permission import SCOPES
 from sidecar.wire.catalog import CATALOG, Direction, Permission, Row
 from sidecar.wire.messages import message_class
+from sidecar.wire.rest_names import snake
 
 _INTRODUCTION = """\
 Every request of OpenD as HTTP with JSON, in front of an OpenD that speaks only its own protocol.
@@ -112,7 +113,7 @@ def _by_query(schemas: Schemas, row: Row, route: Route) -> dict[str, Any]:
     return {
         **made,
         "operationId": f"get_{made['operationId']}",
-        "parameters": [one for one in parameters if one["name"] not in route.fixed],
+        "parameters": parameters,
         "responses": openapi_answers.responses(_reply(schemas, row), body=False, trading=False),
     }
 
@@ -150,7 +151,8 @@ def _request_body(
     name = f"{row.request}.{operation_id}" if fixed or optional else row.request or ""
     flat = schemas.body(f"{name}.Flat", message, absent=fixed, optional=optional, flat=True, also=also)
     forms = [flat]
-    example = {name: value for name, value in example_of(row).items() if name not in fixed | optional}
+    given = {snake(name) for name in fixed}
+    example = {name: value for name, value in example_of(row).items() if name not in given}
     if _c2s(row) is not None:
         whole = {
             "type": "object",
@@ -183,6 +185,10 @@ def _description(row: Row, route: Route | None) -> str:
 
 
 def _needs(row: Row) -> str:
+    if row.permission is Permission.TRADE:
+        return (
+            "Scope: that of the account's environment, `trade:simulate` or `trade:real`; `trade:cancel` only cancels."
+        )
     ways = [sorted(scope.value for scope in needed) for needed in SCOPES[row.permission]]
     if [] in ways:
         return "Scope: none, any key."

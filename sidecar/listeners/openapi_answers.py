@@ -13,6 +13,7 @@ from sidecar.listeners.refusals import NATIVE
 from sidecar.policy.decision import Code
 
 _ENVELOPE = ("retType", "retMsg", "errCode", "s2c")
+_DECISION = "01M7YW884BE4CW9QNCM3NBB49B"
 _NULL: Schema = {"type": "null"}
 
 _MEANINGS: Mapping[int, str] = {
@@ -20,7 +21,6 @@ _MEANINGS: Mapping[int, str] = {
     401: "No key in good standing.",
     403: "The key does not allow it, or what is needed to judge it is not known.",
     404: "There is no such request.",
-    405: "There is no such method.",
     408: "The body did not come in time.",
     409: "The Idempotency-Key was used for another order.",
     413: "The body is too large.",
@@ -29,7 +29,7 @@ _MEANINGS: Mapping[int, str] = {
     503: "It cannot be recorded, or OpenD is away. For an order: if the answer says that it was sent, look at the orders "
     "before sending it again.",
 }
-_BY_DOOR: Mapping[int, tuple[Code, ...]] = dict.fromkeys((405, 408, 415), (Code.MALFORMED_REQUEST,))
+_BY_DOOR: Mapping[int, tuple[Code, ...]] = dict.fromkeys((408, 415), (Code.MALFORMED_REQUEST,))
 """Statuses in which HTTP is more exact than the code."""
 
 
@@ -91,7 +91,7 @@ def schemas() -> dict[str, Schema]:
             "description": "a no of the sidecar's",
             "properties": {
                 "ret_type": {"const": -1},
-                "ret_msg": {"type": "string", "examples": ["[sidecar:side] BUY is not allowed (decision 01M7YW…)"]},
+                "ret_msg": {"type": "string", "examples": [f"[sidecar:rate] … (decision {_DECISION})"]},
                 "err_code": _NULL,
                 "s2c": _NULL,
                 "code": {"type": ["string", "null"], "enum": [*(code.value for code in Code), None]},
@@ -148,13 +148,25 @@ def _refusal(status: int) -> dict[str, Any]:
     made: dict[str, Any] = {
         "description": f"{_MEANINGS[status]} Codes: {', '.join(f'`{code.value}`' for code in codes)}.",
         "headers": {"X-Decision-Id": {"$ref": "#/components/headers/DecisionId"}},
-        "content": {"application/json": {"schema": reference("Refusal")}},
+        "content": {"application/json": {"schema": reference("Refusal"), "example": _example(codes[0])}},
     }
     if status == 401:
         made["headers"]["WWW-Authenticate"] = {"$ref": "#/components/headers/Challenge"}
     if status in (429, 503):
         made["headers"]["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
     return made
+
+
+def _example(code: Code) -> dict[str, Any]:
+    text = f"[sidecar:{code.value}] … (decision {_DECISION})"
+    return {
+        "ret_type": -1,
+        "ret_msg": text,
+        "err_code": None,
+        "s2c": None,
+        "code": code.value,
+        "decision_id": _DECISION,
+    }
 
 
 def _name(status: int) -> str:

@@ -45,7 +45,7 @@ _MORE: Mapping[str, Mapping[str, object]] = {
     "Qot_RequestTradeDate": {"market": "HK"},
     "Qot_GetStaticInfo": {"security_list": [SYMBOL]},
     "Qot_GetPlateSecurity": {"plate": "HK.HSI Constituent"},
-    "Trd_PlaceOrder": {"trd_side": "Buy", "time_in_force": "DAY"},
+    "Trd_PlaceOrder": {"trd_side": "Buy", "price": 300},
     "Trd_ModifyOrder": {"modify_order_op": "Cancel", "order_id": "1234567890"},
     "Trd_ReconfirmOrder": {"order_id": "1234567890"},
     "Trd_GetOrderFee": {"order_id_ex_list": ["20260105_1234567890"]},

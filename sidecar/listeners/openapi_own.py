@@ -39,9 +39,8 @@ def parameters() -> dict[str, Any]:
             "in": "header",
             "required": False,
             "description": "Any text of your own, one for each order. The same order sent again with it is answered "
-            "with the first outcome and not placed twice.",
+            "with the first outcome and not placed twice. E.g. `rebalance-2026-01-05-1`.",
             "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._:-]+$"},
-            "example": "rebalance-2026-01-05-1",
         }
     }
 

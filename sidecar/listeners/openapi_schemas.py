@@ -153,21 +153,28 @@ class Schemas:
             text = {"type": "string", "pattern": digits}
             return text if reply else {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, text]}
         if field.cpp_type in _SIMPLE:
-            return dict(_SIMPLE[field.cpp_type])
+            simple = dict(_SIMPLE[field.cpp_type])
+            # OpenD's NaN and infinities are answered as null
+            return simple | {"type": ["number", "null"]} if reply and simple["type"] == "number" else simple
         if field.type == FieldDescriptor.TYPE_BYTES:
             return {"type": "string", "contentEncoding": "base64"}
         return {"type": "string"}
 
     def _enum(self, enum: EnumDescriptor, *, reply: bool) -> Schema:
         short = short_names(enum)
-        meanings = ", ".join(f"{number} {name}" for name, number in short.items())
-        numbers = list(dict.fromkeys(short.values()))
-        by_number: Schema = {"type": "integer", "x-enum-names": list(short), "description": meanings}
+        numbers: dict[int, str] = {}
+        for each, number in short.items():
+            numbers.setdefault(number, each)
+        by_number: Schema = {
+            "type": "integer",
+            "description": ", ".join(f"{number} {each}" for number, each in numbers.items()),
+        }
         name = enum.full_name
         if reply:
             # not only these: an OpenD newer than the descriptors answers numbers that have no name yet
             name, made = f"{name}.Reply", by_number
         else:
-            made = {"oneOf": [by_number | {"enum": numbers}, {"type": "string", "enum": list(short)}]}
+            by_number |= {"enum": list(numbers), "x-enum-names": list(numbers.values())}
+            made = {"oneOf": [by_number, {"type": "string", "enum": list(short)}]}
         self.components.setdefault(name, made)
         return reference(name)
