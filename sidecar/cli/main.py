@@ -11,6 +11,7 @@ from sidecar.cli.audit import audit
 from sidecar.cli.check_config import check_config
 from sidecar.cli.demo import demo
 from sidecar.cli.keys import bind_key, gen_key, list_keys, machine_id, revoke_key
+from sidecar.cli.mcp_stdio import mcp_stdio
 from sidecar.cli.run import run
 from sidecar.cli.sandbox import sandbox
 from sidecar.errors import SidecarError
@@ -33,7 +34,19 @@ def main() -> None:
     """A reverse proxy in front of OpenD that gives every bot a key which can do only what it should."""
 
 
-for command in (run, demo, sandbox, check_config, gen_key, list_keys, revoke_key, bind_key, machine_id, audit):
+for command in (
+    run,
+    demo,
+    sandbox,
+    check_config,
+    gen_key,
+    list_keys,
+    revoke_key,
+    bind_key,
+    machine_id,
+    mcp_stdio,
+    audit,
+):
     main.add_command(command)
 
 if __name__ == "__main__":
