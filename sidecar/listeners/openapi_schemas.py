@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 
 _SYMBOL: Schema = {
     "type": "string",
-    "pattern": rf"^({'|'.join(PREFIXES)})\.[0-9A-Za-z._-]+$",
+    "pattern": rf"^({'|'.join(PREFIXES)})\..+$",
     "examples": ["HK.00700"],
 }
 _SIMPLE: Mapping[int, Schema] = {
@@ -30,8 +30,8 @@ _SIMPLE: Mapping[int, Schema] = {
     FieldDescriptor.CPPTYPE_BOOL: {"type": "boolean"},
 }
 _WIDE: Mapping[int, tuple[int, int, str]] = {
-    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1, r"^-?[0-9]{1,18}$"),
-    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1, r"^[0-9]{1,19}$"),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1, r"^(0|-?[1-9][0-9]{0,18})$"),
+    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1, r"^(0|[1-9][0-9]{0,19})$"),
 }
 
 
