@@ -154,7 +154,8 @@ class GuardedConnection(asyncio.Protocol):
         h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
         self._transport.set_write_buffer_limits(high=self._bounds.client_buffer // 8)
         self._connection = Connection(h2, self._transport, config=Configuration().__for_server__())
-        self._events = _Events(self._make_calls(self), self._connection)
+        self._calls = self._make_calls(self)
+        self._events = _Events(self._calls, self._connection)
         self._connection.flush()
 
     def data_received(self, data: bytes) -> None:
@@ -200,9 +201,7 @@ class GuardedConnection(asyncio.Protocol):
             self.cut("protocol", f"{type(error).__name__} in HTTP/2")
             return False
         if not self._within_bounds(events):
-            # what h2 wants to answer to the flood is not sent
-            self._say_goodbye(error_code=0xB)  # ENHANCE_YOUR_CALM
-            self.cut("flood", "it floods the connection with frames that carry nothing", at_once=False)
+            self._calm_down()
             return False
         for event in events:
             self._events.process(event)
@@ -263,16 +262,25 @@ class GuardedConnection(asyncio.Protocol):
             self._h2.ping(b"sidecar?")
             self._connection.flush()
 
-    def cut(self, reason: str, why: str, *, at_once: bool = True) -> None:
-        """End it for what it did; `reason` is the word that metrics know."""
-        if self._ended:
-            return
-        log.warning("a gRPC client was cut", address=self.address, why=why)
-        self._metrics.client_cut(reason)
-        if at_once:
+    def cut(self, reason: str, why: str) -> None:
+        """End it at once for what it did; `reason` is the word that metrics know."""
+        if not self._ended:
+            log.warning("a gRPC client was cut", address=self.address, why=why)
+            self._metrics.client_cut(reason)
             self.drop()
-        else:
-            self.close()
+
+    def _calm_down(self) -> None:
+        """End it for a flood, with words. What h2 would answer to the flood is not sent."""
+        log.warning("a gRPC client was cut", address=self.address, why="it floods the connection with idle frames")
+        self._metrics.client_cut("flood")
+        self._say_goodbye(error_code=0xB)  # ENHANCE_YOUR_CALM
+        self._ended = True
+        self._gone(self)
+        self._calls.close()
+        if self._transport is not None and not self._transport.is_closing():
+            # closed now, with more of the flood unread, the connection would be reset and the words be lost
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(_LAST_WORDS, self._transport.abort)
 
     def finish(self) -> None:
         """Let it go as soon as its open calls have been answered."""
