@@ -34,6 +34,8 @@ class Answer:
     native: Any = None
     """What the door itself calls it: the HTTP or gRPC status; None where it has no such thing."""
     retry_after: int | None = None
+    by_closing: bool = False
+    """It was not answered by itself: the connection was closed, and this is the reason that was given."""
 
     @property
     def order_id(self) -> str:

@@ -25,7 +25,6 @@ class Conversation:
         self.conn_id = 0
         self.pushes: list[tuple[int, Any]] = []
         self.ended = asyncio.Event()
-        self.end_code: int | None = None
         self._serials = count(1)
         self._waiting: dict[int, tuple[int, asyncio.Future[Answer]]] = {}
         self._reading: asyncio.Task[None] | None = None
@@ -42,17 +41,26 @@ class Conversation:
     async def _read_until_the_end(self) -> None:
         try:
             await self._read()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self.ended.set()
-            for _, waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(ClientGone("the connection ended"))
+            self._end(ClientGone("the connection ended"))
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            self._end(ClientGone(str(error)))
+        except asyncio.CancelledError:
+            self._end(ClientGone("the client hung up"))
+            raise
+        except Exception as error:
+            self._end(error)
+            raise
+
+    def _end(self, error: Exception) -> None:
+        self.ended.set()
+        for _, waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(error)
 
     def came(self, proto_id: int, serial: int, body: bytes) -> None:
         if proto_id in PUSH_IDS:
-            self.pushes.append((proto_id, message_class(CATALOG[proto_id].response or "").FromString(body)))
+            response = CATALOG[proto_id].response
+            self.pushes.append((proto_id, message_class(response).FromString(body) if response else body))
             return
         asked, waiting = self._waiting.pop(serial, (0, None))
         if waiting is not None and not waiting.done():

@@ -73,9 +73,9 @@ async def run(world: World, scenario: Scenario, key_id: str, door: str) -> Seen:
                 await ends.enter_async_context(STATES[scenario.once_connected](state))
                 await world.settled()
             answer = await _ask(world, scenario, client, asked, key_id)
-        if answer is not None and answer.code is not None and answer.code != "client_gone" and answer.decision_id:
+        if answer is not None and answer.decision_id is not None:
             await _until_recorded(world, since, key_id, answer.decision_id)
-        elif answer is None:
+        elif answer is None or (answer.by_closing and scenario.meanwhile is not None):
             await until(lambda: _rejects(world.audit(since, (key_id,))), "a record of what was not sent")
         frames = world.received(since)
         refused_at_the_door = client.refused is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import aiohttp
 from scenarios.scenario_doors import DOORS, Answer, Client, ClientGone, understood
@@ -13,6 +13,8 @@ from scenarios.scenario_messages import LoginRequest, LoginResponse
 
 from sidecar.wire.frame import HEADER_SIZE, FrameReader, build
 
+TOO_BIG = 1009
+
 
 class WebSocketClient(Conversation):
     """`session` is its own and ends with it."""
@@ -20,35 +22,72 @@ class WebSocketClient(Conversation):
     def __init__(self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse | None) -> None:
         super().__init__()
         self._session, self._socket = session, socket
+        self.closed_with: tuple[int, str] | None = None
+        """Code and reason of the other side's close frame."""
+
+    async def request(self, proto_id: int, body: bytes) -> Answer:
+        try:
+            return await super().request(proto_id, body)
+        except ClientGone:
+            if self.closed_with is None:
+                raise
+            number, reason = self.closed_with
+            code, message, decision_id = understood(reason)
+            if number == TOO_BIG:
+                code = "body_too_large"
+            return Answer(code, message, decision_id, native=number, by_closing=True)
 
     async def _send_message(self, data: bytes) -> None:
         if self._socket is None or self._socket.closed:
             raise ClientGone("the connection has ended")
-        await self._socket.send_bytes(data)
+        try:
+            await self._socket.send_bytes(data)
+        except ConnectionError as error:
+            await self.ended.wait()  # it may have been told why
+            raise ClientGone(str(error)) from None
 
     async def _read(self) -> None:
         assert self._socket is not None
-        async for message in self._socket:
+        while True:
+            message = await self._socket.receive()
             if message.type is aiohttp.WSMsgType.BINARY:
                 self.received(message.data)
-        self.end_code = self._socket.close_code
+                continue
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                self.closed_with = (message.data, message.extra or "")
+            return
 
     def received(self, data: bytes) -> None:
         raise NotImplementedError
 
     async def leave(self) -> None:
         """Without a closing handshake."""
-        transport = None if self._socket is None else self._socket.get_extra_info("transport")
         connection = None if self._socket is None else self._socket._response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
-        elif transport is not None:
-            transport.abort()
         await self.stop_reading()
         await self._session.close()
 
     async def close(self) -> None:
         await self.leave()
+
+
+async def upgraded(port: int, headers: dict[str, str]) -> tuple[aiohttp.ClientSession, Any]:
+    """A session with its socket, or with the Answer that refuses the upgrade."""
+    refused: list[Answer] = []
+
+    async def read_refusal(_session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+        if params.response.status != 101:
+            code, message, decision_id = understood(await params.response.text())
+            refused.append(Answer(code, message, decision_id, native=params.response.status))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(read_refusal)
+    session = aiohttp.ClientSession(trace_configs=[trace])
+    try:
+        return session, await session.ws_connect(f"ws://127.0.0.1:{port}/", headers=headers, max_msg_size=0)
+    except aiohttp.WSServerHandshakeError:
+        return session, refused[0]
 
 
 class WsFrames(WebSocketClient):
@@ -72,13 +111,11 @@ class WebSocketFrames:
     iface: ClassVar[str] = "ws"
 
     async def connect(self, port: int, key: str | None) -> Client:
-        session = aiohttp.ClientSession()
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        try:
-            socket = await session.ws_connect(f"ws://127.0.0.1:{port}/", headers=headers, max_msg_size=0)
-        except aiohttp.WSServerHandshakeError:
-            await session.close()
-            raise
+        session, socket = await upgraded(port, {} if key is None else {"Authorization": f"Bearer {key}"})
+        if isinstance(socket, Answer):
+            client = WsFrames(session, None)
+            client.refused = socket
+            return client
         client = WsFrames(session, socket)
         client.start_reading()
         await client.introduce("PyNormal")
@@ -128,8 +165,8 @@ class WebSocketJavaScript:
     iface: ClassVar[str] = "ws"
 
     async def connect(self, port: int, key: str | None) -> Client:
-        session = aiohttp.ClientSession()
-        client = WsJavaScript(session, await session.ws_connect(f"ws://127.0.0.1:{port}/", max_msg_size=0))
+        session, socket = await upgraded(port, {})
+        client = WsJavaScript(session, socket)
         client.start_reading()
         await client.login(key)
         return client
