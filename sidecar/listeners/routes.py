@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -33,6 +33,7 @@ class Route:
 
 BY_ID = "/api/proto/{name}"
 """POST: any request of the catalog, by its id (`2202`) or name (`Trd_PlaceOrder`)."""
+_BY_IDS = BY_ID.partition("{")[0]
 
 _NOBODY: Mapping[str, object] = {"userID": 0}
 _ONE_ORDER: Mapping[str, object] = {"orderID": 0}
@@ -122,11 +123,17 @@ def by_id(name: str) -> Route | None:
     return Route(BY_ID.format(name=row.name), row.id, "system", assumed=_ASSUMED.get(row.id, _NOTHING))
 
 
+@lru_cache(maxsize=256)
 def resembling(path: str) -> str | None:
     """The route that was perhaps meant."""
-    known = [*ROUTES, *(BY_ID.format(name=row.name) for row in catalog.CATALOG.values())]
-    close = get_close_matches(path[:80], known, n=1, cutoff=0.75)
+    close = get_close_matches(path[:80], _by_ids() if path.startswith(_BY_IDS) else ROUTES, n=1, cutoff=0.75)
     return close[0] if close else None
+
+
+@cache
+def _by_ids() -> tuple[str, ...]:
+    requests = (row for row in catalog.CATALOG.values() if row.direction is catalog.Direction.REQUEST)
+    return tuple(BY_ID.format(name=row.name) for row in requests)
 
 
 @cache
