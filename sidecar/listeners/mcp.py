@@ -82,9 +82,8 @@ class McpListener:
             allowed_origins=self._settings.allowed_origins,
             body_limit=self._body_limit,
         )
-        port = await self._http.start()
         await self._server.start()
-        return port
+        return await self._http.start()
 
     def stop_accepting(self) -> None:
         self._http.stop_accepting()
@@ -113,6 +112,8 @@ class McpListener:
             return web.Response(status=204 if allowed else 403, headers=allowed and {**allowed, **_CORS})
         response = await self._answered(request)
         response.headers.update(allowed or {})
+        if response.status == 401:
+            response.force_close()  # SECURITY: strangers must not keep the places of clients with a key
         return await self._sent(request, response)
 
     async def _answered(self, request: web.Request) -> web.Response:

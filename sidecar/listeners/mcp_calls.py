@@ -5,7 +5,7 @@ Knows neither HTTP nor the MCP SDK.
 
 from __future__ import annotations
 
-import re
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +32,8 @@ OPEND = "opend"
 """The `code` of what OpenD itself refused."""
 
 _UNKNOWN_TOOL = "tools/call"
-_DECISION = re.compile(r"\(decision ([0-9A-Z]{26})\)$")
+_LARGE = 256 * 1024
+"""Bytes of an answer above which it is taken apart in a thread, so that the other clients go on meanwhile."""
 _WRITES = frozenset({"order", "cancel"})
 
 
@@ -71,9 +72,9 @@ async def call(desks: Desks, caller: Caller, name: str, arguments: Mapping[str, 
         # OpenD's words for "subscribe first" are in the user's language, so any no of its is taken for it, once
         subscribed = await desks.ask(caller, catalog.QOT_SUB, reading.subscription)
         if isinstance(subscribed, Refused) or not _succeeded(subscribed):
-            return _told(tool, subscribed)
+            return await _told(tool, subscribed)
         answer = await desks.ask(caller, tool.proto_id, reading.request)
-    return _told(tool, answer)
+    return await _told(tool, answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +105,17 @@ class _Reading:
 # -- how it is told ---------------------------------------------------------------------------------------------------
 
 
-def _told(tool: Tool, answer: Reply | Refused) -> Result:
+async def _told(tool: Tool, answer: Reply | Refused) -> Result:
     if isinstance(answer, Refused):
         return refused(answer)
-    envelope = rest_body.envelope(_response(answer))
+    if len(answer.body) > _LARGE:
+        envelope = await asyncio.get_running_loop().run_in_executor(None, _envelope, answer)
+    else:
+        envelope = _envelope(answer)
     if envelope["ret_type"] != 0:
-        said = envelope["ret_msg"] or f"OpenD refused it (retType {envelope['ret_type']}) and did not say why"
-        return _error(
-            f"OpenD: {said}",
-            OPEND,
-            decision_id=answer.decision_id,
-            ret_type=envelope["ret_type"],
-            err_code=envelope["err_code"],
-        )
+        said = envelope["ret_msg"] or f"it failed (retType {envelope['ret_type']}) and was not said why"
+        more = {name: envelope[name] for name in ("ret_type", "err_code")}
+        return _error(f"OpenD: {said}", OPEND, decision_id=answer.decision_id, **more)
     tree: Tree = dict(envelope["s2c"] or {})
     if tool.effect != "read":
         tree["status"] = "ok"
@@ -124,6 +123,10 @@ def _told(tool: Tool, answer: Reply | Refused) -> Result:
         if answer.replayed:
             tree["replayed"] = True
     return Result(tree)
+
+
+def _envelope(reply: Reply) -> Tree:
+    return rest_body.envelope(_response(reply))
 
 
 def _response(reply: Reply) -> Message:
@@ -137,12 +140,11 @@ def _succeeded(reply: Reply) -> bool:
 
 def refused(refusal: Refused) -> Result:
     """A no of the sidecar: what is not allowed, whether to try again, and when."""
-    found = _DECISION.search(refusal.text)
     return _error(
         f"{refusal.text}; {_advice(refusal)}",
         refusal.code.value,
-        retry_after=refusal.retry_after,
-        decision_id=found.group(1) if found else None,
+        retry_after=None if refusal.unknown else refusal.retry_after,
+        decision_id=refusal.decision_id,
     )
 
 
@@ -151,14 +153,24 @@ def _advice(refusal: Refused) -> str:
         return "do not repeat it before you have looked at futu_get_orders"
     if refusal.retry_after is not None:
         return f"the same request may pass in {refusal.retry_after} s"
-    status = NATIVE[refusal.code].http
-    if status == 503:
-        return "it may pass later"
-    if status in (400, 404, 413):
-        return "correct it and call again"
-    if refusal.code is Code.HOURS:
-        return "it may pass within the hours that my_limits tells"
+    if refusal.code in _ADVICE:
+        return _ADVICE[refusal.code]
+    match NATIVE[refusal.code].http:
+        case 401:
+            return "only the owner of the keys can change that"
+        case 400 | 404 | 409 | 413:
+            return "correct it and call again"
+        case 503:
+            return "it may pass later"
     return "repeating it does not help, my_limits tells what is allowed"
+
+
+_ADVICE: Mapping[Code, str] = {
+    Code.HOURS: "it may pass within the hours that my_limits tells",
+    Code.DAILY_VALUE: "it may pass when the next day begins, or at a smaller value",
+    Code.KEYS_STALE: "it may pass when the owner has mended the keys",
+    Code.SCOPE: "repeating it does not help: only the owner can give this key more",
+}
 
 
 def _error(text: str, code: str, **more: Any) -> Result:
@@ -173,11 +185,11 @@ def _rehearsed(decision: Decision) -> Result:
             "dry_run": True,
             "allowed": refusal is None,
             "code": None if refusal is None else refusal.code.value,
-            "reason": None if refusal is None else refusal.message,
+            "message": None if refusal is None else refusal.message,
             "value": None if worth is None else plain(worth.value),
             "currency": None if worth is None else worth.currency,
             "checks": [
-                {"rule": finding.rule, "passed": finding.refusal is None, "detail": finding.detail}
+                {"check": finding.rule, "passed": finding.refusal is None, "detail": finding.detail}
                 for finding in decision.findings
             ],
         }

@@ -242,7 +242,7 @@ async def test_a_dry_run_tells_every_check_and_sends_nothing(world: World, trade
     over = await trader.ask("futu_place_order", **{**BUY, "qty": 400}, dry_run=True)
     assert (fine["allowed"], fine["value"], fine["currency"]) == (True, "30000", "HKD")
     assert (over["allowed"], over["code"]) == (False, "order_value")
-    failed = [check["rule"] for check in over["checks"] if not check["passed"]]
+    failed = [check["check"] for check in over["checks"] if not check["passed"]]
     assert failed == ["order value"]
     assert len(world.sandbox.orders()) == before
 
