@@ -46,6 +46,10 @@ class Ask:
     def saying(self, c2s: dict[str, Any]) -> Ask:
         return Ask(self.name, c2s, self.extras)
 
+    def once(self, token: str) -> Ask:
+        """Under an idempotency key."""
+        return Ask(self.name, self.c2s, {**self.extras, "idempotency_key": token})
+
 
 @dataclass(frozen=True)
 class Step:
