@@ -265,9 +265,8 @@ async def test_a_client_that_does_not_read_is_cut_and_the_others_are_not(tmp_pat
                 await slow.send(3202, snapshot)
 
         flooding = asyncio.ensure_future(flood())
-        cut = lambda: here.car.metric("sidecar_clients_cut_total", reason="slow_client")  # noqa: E731
         async with asyncio.timeout(20):
-            while not cut():
+            while not here.car.metric("sidecar_clients_cut_total", reason="slow_client"):
                 assert (await other.ask(STATE, global_state())).retType == 0
                 await asyncio.sleep(0.1)
         flooding.cancel()

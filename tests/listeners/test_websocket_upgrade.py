@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -29,7 +29,7 @@ async def asked(
     path: str = "/",
     headers: list[tuple[str, str]] | None = None,
     data: bytes | None = None,
-) -> tuple[int, str, aiohttp.typedefs.LooseHeaders]:
+) -> tuple[int, str, Mapping[str, str]]:
     """An HTTP request at the WebSocket port: status, text, headers."""
     async with (
         aiohttp.ClientSession() as session,
@@ -68,7 +68,7 @@ def refusals(world: World, code: str) -> float:
 
 async def works(client: FrameClient) -> bool:
     async with client:
-        return (await client.ask(1002, global_state())).retType == 0
+        return bool((await client.ask(1002, global_state())).retType == 0)
 
 
 async def test_a_key_in_a_header_or_in_the_address_is_let_in(world: World) -> None:
@@ -83,7 +83,7 @@ async def test_a_request_without_an_upgrade_is_told_what_this_port_is(world: Wor
     status, text, headers = await asked(world, method=method, path=path, data=b"{}" if method == "POST" else None)
     assert status == 426
     assert text.startswith("[sidecar:malformed_request] this port speaks WebSocket")
-    assert headers["Upgrade"] == "websocket"  # type: ignore[index, call-overload]  # the client's headers are a mapping
+    assert headers["Upgrade"] == "websocket"
     world.car.wait_audit(iface="ws", endpoint="upgrade", reason="malformed_request")
 
 
@@ -95,14 +95,11 @@ async def test_an_upgrade_that_is_none_is_told_so(world: World) -> None:
 
 
 async def test_a_wrong_key_reads_the_code_and_nothing_else(world: World) -> None:
-    for how in (
-        {"path": f"/?token={WRONG}", "headers": UPGRADE},
-        {"headers": [*UPGRADE, ("Authorization", f"Bearer {WRONG}")]},
-    ):
-        status, text, headers = await asked(world, **how)  # type: ignore[arg-type]  # both are what `asked` takes
+    for path, shown in ((f"/?token={WRONG}", []), ("/", [("Authorization", f"Bearer {WRONG}")])):
+        status, text, headers = await asked(world, path=path, headers=[*UPGRADE, *shown])
         assert status == 401
         assert text.startswith("[sidecar:key_unknown] the key is not known (decision ")
-        assert headers["WWW-Authenticate"] == "Bearer"  # type: ignore[index, call-overload]  # as above
+        assert headers["WWW-Authenticate"] == "Bearer"
     world.car.wait_audit(iface="ws", endpoint="upgrade", reason="key_unknown", key_id="<invalid>")
     assert WRONG not in world.car.log_text() + str(world.car.audit())
 
@@ -211,8 +208,8 @@ async def test_strangers_give_way_to_clients_with_a_key(tmp_path: Path) -> None:
             with pytest.raises((Ended, ConnectionError)):
                 await strangers[0].read(2)  # the one that was here longest
             async with small.frames(small.bot) as second, small.frames(small.bot) as third:
-                for one in (second, third):
-                    assert (await one.ask(1002, global_state())).retType == 0
+                for other in (second, third):
+                    assert (await other.ask(1002, global_state())).retType == 0
                 with pytest.raises(aiohttp.WSServerHandshakeError) as full:
                     async with small.frames(small.bot):
                         pass

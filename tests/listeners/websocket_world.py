@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from live import LiveSandbox, LiveSidecar, Stage
 from websocket_client import FrameClient, JsClient, key_with_md5
@@ -29,6 +29,10 @@ class World(Stage):
             listeners={"websocket": {"port": 0, "allowed_origins": [ORIGIN]}},
             limits={"request_body": REQUEST_BODY, "handshake_timeout": HANDSHAKE, **limits},
         )
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
 
     @property
     def port(self) -> int:
