@@ -17,7 +17,9 @@ from sidecar.border import closest, shown
 from sidecar.desk import Desks, Reply
 from sidecar.gate import Refused
 from sidecar.grants import Caller, Grant
-from sidecar.listeners.mcp_tools import DRY_RUN, IDEMPOTENCY_KEY, MY_LIMITS, TOOLS, Tool
+from sidecar.listeners.mcp_filling import DRY_RUN, IDEMPOTENCY_KEY
+from sidecar.listeners.mcp_tool import Tool
+from sidecar.listeners.mcp_tools import MY_LIMITS, TOOLS
 from sidecar.listeners.refusals import NATIVE
 from sidecar.policy.decision import Code, Decision, Refusal
 from sidecar.policy.worth import plain
@@ -61,11 +63,11 @@ async def call(desks: Desks, caller: Caller, name: str, arguments: Mapping[str, 
     if tool is MY_LIMITS:
         return _my_limits(desks, caller, arguments)
     reading = _Reading(tool, arguments)
-    if arguments.get(DRY_RUN) is True and tool.effect == "order":
+    if arguments.get(DRY_RUN.name) is True and tool.effect == "order":
         decision = await desks.rehearse(caller, tool.proto_id, reading.request)
         return refused(decision) if isinstance(decision, Refused) else _rehearsed(decision)
     # what is no text is refused by the reading of the arguments, before anything is sent
-    token = arguments.get(IDEMPOTENCY_KEY) if tool.effect in _WRITES else None
+    token = arguments.get(IDEMPOTENCY_KEY.name) if tool.effect in _WRITES else None
     once = token if isinstance(token, str) else None
     answer = await desks.ask(caller, tool.proto_id, reading.request, idempotency_key=once)
     if tool.sub_type is not None and isinstance(answer, Reply) and not _succeeded(answer):

@@ -26,7 +26,8 @@ from sidecar.desk import Desks
 from sidecar.grants import Caller
 from sidecar.listeners import mcp_calls
 from sidecar.listeners.mcp_calls import Result
-from sidecar.listeners.mcp_tools import TOOLS, Tool
+from sidecar.listeners.mcp_tool import Tool
+from sidecar.listeners.mcp_tools import TOOLS
 from sidecar.policy.decision import Refusal
 
 log = structlog.get_logger()

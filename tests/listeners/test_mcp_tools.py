@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import BodyError
-from sidecar.listeners import mcp_arguments
-from sidecar.listeners.mcp_tools import TOOLS, Tool
+from sidecar.listeners import mcp_words
+from sidecar.listeners.mcp_tool import Tool
+from sidecar.listeners.mcp_tools import TOOLS
 from sidecar.wire import packet_id, rest_body
 from sidecar.wire.catalog import CATALOG, Permission
 from sidecar.wire.messages import message_class
@@ -37,7 +38,7 @@ def c2s_field(tool: Tool, path: str) -> FieldDescriptor:
 def vocabulary(schema: dict[str, Any]) -> dict[str, int]:
     """The words of an argument and their numbers, as `word` reads them; empty where it has none."""
     words = [each for each in schema.get("enum", schema.get("items", {}).get("enum", ())) if isinstance(each, str)]
-    tables = [table for table in vars(mcp_arguments).values() if isinstance(table, dict)]
+    tables = [table for table in vars(mcp_words).values() if isinstance(table, dict)]
     found = next((table for table in tables if words and list(table) == words), {})
     assert bool(found) == bool(words)
     return found
@@ -85,8 +86,8 @@ def test_words_mean_the_numbers_of_the_proto_files(name: str) -> None:
 def test_every_kline_type_has_the_subscription_its_bars_come_by() -> None:
     tool = TOOLS["futu_get_kline"]
     assert tool.sub_type is not None
-    for word, number in mcp_arguments.KL_TYPE.items():
-        assert tool.sub_type({"kl_type": number}) == mcp_arguments.SUB_TYPE[word]
+    for word, number in mcp_words.KL_TYPE.items():
+        assert tool.sub_type({"kl_type": number}) == mcp_words.SUB_TYPE[word]
 
 
 EXAMPLES: dict[str, object] = {
