@@ -59,11 +59,14 @@ class Bounds:
     """What the clients of an HTTP port may cost. Times in seconds."""
 
     max_clients: int
-    """Connections at one time; one more is answered 503 and closed."""
+    """Connections at one time. For one more the longest of those gives way that have asked nothing yet; where there is none
+    it is answered 503 and closed."""
     first_request: float
     """How long a new connection may take over the head of its first request."""
     idle: float = 75.0
     """How long a connection may be without a request, and take over the head of a later one."""
+    stall: float = 30.0
+    """How long a client may read nothing of what waits for it."""
 
 
 class HttpPort:
@@ -75,18 +78,23 @@ class HttpPort:
     def __init__(
         self, app: web.Application, bind: str, port: int, remedy: str, *, bounds: Bounds | None = None,
         turned_away: Callable[[str], str] = lambda address: "too many connections",
+        stalled: Callable[[str], None] = lambda address: None,
     ) -> None:  # fmt: skip
-        """`turned_away` is told the address of a client for which there is no room, and says what the client reads."""
+        """`turned_away` is told the address of a client for which there is no room, and says what the client reads;
+        `stalled` that of one that was cut because it does not read."""
         self._app = app
         self._bind = bind
         self._port = port
         self._remedy = remedy
         self._bounds = bounds
         self._turned_away = turned_away
+        self._stalled = stalled
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._silent: dict[web.RequestHandler, float] = {}
-        """Connections whose first request has not come, and until when it must."""
+        """Connections whose first request has not come, and until when it must; in the order in which they came."""
+        self._unread: dict[web.RequestHandler, tuple[int, float]] = {}
+        """Connections that did not read all they were sent: the bytes that wait, and since when they are as many."""
 
     async def start(self) -> int:
         self._app.on_response_prepare.append(_say_nothing_of_the_server)
@@ -124,21 +132,47 @@ class HttpPort:
             await runner.cleanup()
 
     def tick(self) -> None:
-        """Every second: let go of who connected and asked nothing."""
+        """Every second: let go of who connected and asked nothing, and of who does not read."""
         now = asyncio.get_running_loop().time()
         for connection, until in list(self._silent.items()):
             if connection.transport is None or now > until:
                 self._silent.pop(connection)
                 connection.force_close()
+        if self._bounds is None or self._runner is None or self._runner.server is None:
+            return
+        before, self._unread = self._unread, {}
+        for connection in self._runner.server.connections:
+            transport = connection.transport
+            unread = 0 if transport is None else transport.get_write_buffer_size()
+            if transport is None or not unread:
+                continue
+            as_many, since = before.get(connection, (0, now))
+            if unread != as_many:
+                since = now
+            self._unread[connection] = unread, since
+            if now - since > self._bounds.stall:
+                peer = transport.get_extra_info("peername")
+                transport.abort()
+                self._stalled(peer[0] if isinstance(peer, tuple) else "local")
 
     def _accept(self, server: web.Server) -> asyncio.Protocol:
         if self._bounds is None:
             return server()
-        if len(server.connections) >= self._bounds.max_clients:
+        if len(server.connections) >= self._bounds.max_clients and not self._make_room():
             return _TurnedAway(self._turned_away)
         connection = server()
         self._silent[connection] = asyncio.get_running_loop().time() + self._bounds.first_request
         return connection
+
+    def _make_room(self) -> bool:
+        """SECURITY: who connects and says nothing must not keep out who has something to ask."""
+        while self._silent:
+            connection = next(iter(self._silent))
+            del self._silent[connection]
+            if connection.transport is not None:
+                connection.force_close()
+                return True
+        return False
 
     @web.middleware
     async def _spoke(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -40,7 +40,7 @@ from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import Limits
 from sidecar.settings import RestListener as Settings
 from sidecar.wire import catalog, rest_body
-from sidecar.wire.body import Prepare
+from sidecar.wire.body import MAX_JSON, Prepare
 from sidecar.wire.catalog import Permission, Row
 
 log = structlog.get_logger()
@@ -66,13 +66,16 @@ class RestListener:
         """`readiness` is empty when orders can be served."""
         self._settings = settings
         self._limits = limits
+        self._body_limit = min(limits.request_body, MAX_JSON)
+        """SECURITY: while JSON is read nothing else moves."""
         self._desks = desks
         self._gate = desks.gate
         self._readiness = readiness
         self._streams = rest_stream.PushStreams(desks, limits, settings.allowed_origins)
         self._http = HttpPort(
             self._application(), settings.bind, settings.port, "`--rest-port` or the setting `listeners.rest`",
-            bounds=Bounds(limits.max_clients, limits.handshake_timeout), turned_away=self._turned_away,
+            bounds=Bounds(limits.max_clients, limits.handshake_timeout, stall=limits.client_stall),
+            turned_away=self._turned_away, stalled=self._stalled,
         )  # fmt: skip
 
     def _application(self) -> web.Application:
@@ -123,11 +126,11 @@ class RestListener:
         if isinstance(admitted, web.Response):
             return admitted
         caller, row = admitted
-        raw = await body_of(request, self._limits.request_body, self._limits.frame_timeout)
+        raw = await body_of(request, self._body_limit, self._limits.frame_timeout)
         if isinstance(raw, Rejected):
             return self._reject(caller, row, raw)
         try:
-            tree = rest_body.tree_of(raw, self._limits.request_body) if raw else {}
+            tree = rest_body.tree_of(raw, self._body_limit) if raw else {}
         except BodyError as error:
             return self._reject(caller, row, Rejected(Refusal(Code(error.code), str(error))))
         dry_run = take_dry_run(tree) if row.id in _REHEARSED and not route.fixed else False
@@ -167,7 +170,9 @@ class RestListener:
             caller = replace(self._gate.grants.identify(_IFACE, secret, caller.address), endpoint=endpoint)
         leaked = key_in_url(request)
         if leaked is not None:
-            return self._reject(caller, None, leaked)
+            rejected = self._reject(caller, None, leaked)
+            rejected.force_close()
+            return rejected
         return caller if isinstance(secret, str) else self._reject(caller, None, Rejected(secret))
 
     def _admit(self, request: web.Request, route: Route) -> tuple[Caller, Row] | web.Response:
@@ -219,7 +224,11 @@ class RestListener:
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         response = self._preflight(request) or await self._answer(request, handler)
-        if self._settings.allowed_origins and not response.prepared:
+        if response.prepared:
+            return response
+        if response.status == 401 or not request.path.startswith("/api/"):
+            response.force_close()  # SECURITY: who showed no good key keeps no connection
+        if self._settings.allowed_origins:
             response.headers["Vary"] = "Origin"
             origin = self._allowed_origin(request)
             if origin is not None:
@@ -265,6 +274,10 @@ class RestListener:
     def _turned_away(self, address: str) -> str:
         nobody = Caller(_IFACE, None, address, endpoint="connect")
         return self._gate.refuse(nobody, None, 0, Refusal(Code.UPSTREAM_FULL, "there are too many connections")).text
+
+    def _stalled(self, address: str) -> None:
+        self._gate.metrics.client_cut("slow_client")
+        log.warning("a client does not read its answer and was cut", address=address, door=_IFACE)
 
     # -- CORS -----------------------------------------------------------------------------------------------------
 

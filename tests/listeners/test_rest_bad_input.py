@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
@@ -30,7 +31,8 @@ class Scene:
             self.sandbox.port,
             listeners={"websocket": "off", "grpc": "off", "mcp": "off"},
             limits={
-                "request_body": LIMIT, "handshake_timeout": PATIENCE, "frame_timeout": PATIENCE, "max_clients": MOST
+                "request_body": LIMIT, "handshake_timeout": PATIENCE, "frame_timeout": PATIENCE, "max_clients": MOST,
+                "client_stall": PATIENCE,
             },
         )  # fmt: skip
         self.port = self.app.doors["rest"]
@@ -290,6 +292,40 @@ def test_when_there_is_no_room_one_more_is_told_and_the_others_are_served_on(sce
         for line in kept:
             line.close()
     eventually(lambda: scene.bot.get("/health").status == 200)
+
+
+def test_who_connects_and_says_nothing_gives_way_to_who_asks(scene: Scene) -> None:
+    silent = [scene.connect() for _ in range(MOST + 3)]
+    try:
+        for _ in range(5):
+            assert scene.bot.get("/api/global-state").status == 200
+    finally:
+        for line in silent:
+            line.close()
+
+
+@pytest.mark.parametrize("path", ["/api/global-state", "/health", "/api/nope?token=x"])
+def test_who_shows_no_good_key_keeps_no_connection(scene: Scene, path: str) -> None:
+    with scene.connect() as line:
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        answer = read_answer(line)
+        assert answer.headers["connection"] == "close"
+        assert line.recv(10) == b""
+
+
+def test_a_client_that_does_not_read_its_answers_is_cut(scene: Scene) -> None:
+    before = scene.app.metric("sidecar_clients_cut_total", reason="slow_client")
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect(("127.0.0.1", scene.port))
+        head = f"GET /api/key HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {scene.key}\r\n\r\n".encode()
+        line.setblocking(False)
+        started = time.monotonic()
+        while scene.app.metric("sidecar_clients_cut_total", reason="slow_client") == before:
+            assert time.monotonic() - started < 20
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                for _ in range(200):
+                    line.send(head * 20)
 
 
 def test_many_who_ask_without_a_key_cost_the_others_nothing(scene: Scene) -> None:
