@@ -41,10 +41,10 @@ _TAGS = {
     "quotes": "market data",
     "accounts": "funds, positions, orders and fills",
     "trading": "what places or changes orders",
-    "more: system": "requests without a route of their own, by OpenD's names",
-    "more: quotes": "requests without a route of their own, by OpenD's names",
-    "more: accounts": "requests without a route of their own, by OpenD's names",
-    "more: trading": "requests without a route of their own, by OpenD's names",
+    "more-system": "requests without a route of their own, by OpenD's names",
+    "more-quotes": "requests without a route of their own, by OpenD's names",
+    "more-accounts": "requests without a route of their own, by OpenD's names",
+    "more-trading": "requests without a route of their own, by OpenD's names",
     "sidecar": "the sidecar itself",
 }
 
@@ -96,13 +96,13 @@ def document(version: str, *, metrics: bool) -> dict[str, Any]:
 
 
 def _by_route(schemas: Schemas, row: Row, route: Route) -> dict[str, Any]:
-    slug = route.path.removeprefix("/api/").replace("-", "_")
     heading = openapi_words.of_route(route.path) if route.fixed else openapi_words.sentence(row.name)
-    return _operation(schemas, row, slug, route.group, heading, route)
+    return _operation(schemas, row, _camel(route.path), route.group, heading, route)
 
 
 def _by_name(schemas: Schemas, row: Row) -> dict[str, Any]:
-    return _operation(schemas, row, row.name, f"more: {_group(row)}", openapi_words.sentence(row.name), None)
+    operation_id = row.name.replace("_", "")  # Swagger UI takes an underscore in its links for a space
+    return _operation(schemas, row, operation_id, f"more-{_group(row)}", openapi_words.sentence(row.name), None)
 
 
 def _by_query(schemas: Schemas, row: Row, route: Route) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _by_query(schemas: Schemas, row: Row, route: Route) -> dict[str, Any]:
     parameters = [] if c2s is None else schemas.query(c2s, (*route.assumed, *route.fixed))
     return {
         **made,
-        "operationId": f"get_{made['operationId']}",
+        "operationId": _camel(f"get-{route.path.removeprefix('/api/')}"),
         "parameters": parameters,
         "responses": openapi_answers.responses(_reply(schemas, row), body=False, trading=False),
     }
@@ -174,6 +174,12 @@ def _reply(schemas: Schemas, row: Row) -> Schema:
     name = f"{response.full_name}.Answer"
     schemas.components[name] = openapi_answers.envelope(schemas, response)
     return reference(name)
+
+
+def _camel(path: str) -> str:
+    """`/api/cancel-all-order` → `cancelAllOrder`."""
+    first, *others = path.removeprefix("/api/").split("-")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _description(row: Row, route: Route | None) -> str:

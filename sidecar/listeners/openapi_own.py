@@ -53,7 +53,7 @@ def _any_request() -> dict[str, Any]:
     example = {"c2s": {"security_list": [SYMBOL]}}
     answer = openapi_answers.enveloped({"type": "object"})
     return {
-        "operationId": "any_request",
+        "operationId": "anyRequest",
         "tags": ["sidecar"],
         "summary": "Any request of OpenD, by its id or name",
         "description": "For programs that have OpenD's names. Each request is listed with its fields, either with a route or "
@@ -77,7 +77,7 @@ def _any_request() -> dict[str, Any]:
 def _key() -> dict[str, Any]:
     answer = openapi_answers.enveloped(reference("Allowance"))
     return {
-        "operationId": "get_key",
+        "operationId": "getKey",
         "tags": ["sidecar"],
         "summary": "What this key may do, and what it has left",
         "description": "Scope: none, any key.",
