@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ class Conversation:
     def __init__(self) -> None:
         self.refused: Answer | None = None
         self.conn_id = 0
-        self.pushes: list[tuple[int, Any]] = []
+        self.on_push: Callable[[int, bytes], None] = lambda proto_id, body: None
         self.ended = asyncio.Event()
         self._serials = count(1)
         self._waiting: dict[int, tuple[int, asyncio.Future[Answer]]] = {}
@@ -59,8 +60,8 @@ class Conversation:
 
     def came(self, proto_id: int, serial: int, body: bytes) -> None:
         if proto_id in PUSH_IDS:
-            response = CATALOG[proto_id].response
-            self.pushes.append((proto_id, message_class(response).FromString(body) if response else body))
+            if CATALOG[proto_id].response is not None:
+                self.on_push(proto_id, body)
             return
         asked, waiting = self._waiting.pop(serial, (0, None))
         if waiting is not None and not waiting.done():
