@@ -44,6 +44,7 @@ STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 512 * 1024
 """Bytes that a client may send before its call reads them."""
 
+_HEADER_TABLE = 4096
 _SLICE = 8 * 1024
 """SECURITY: what came is looked at in slices, so that a flood is seen before h2 has worked through all of it."""
 _IDLE_PING = 60.0
@@ -83,6 +84,42 @@ class Allowance:
         self._left = min(self._most, self._left + (now - self._at) * self._rate) - count
         self._at = now
         return self._left >= 0
+
+
+class _Gathered:
+    """A transport whose writes go out together, once the loop has done what it is at: many answers, one system call."""
+
+    _MOST = 64 * 1024
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._call_soon(self.flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > self._MOST:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._parts:
+            data, self._parts, self._size = b"".join(self._parts), [], 0
+            if not self._transport.is_closing():  # asyncio warns of every write to a connection that broke
+                self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._transport.get_extra_info(name)
 
 
 class _Events(EventsProcessor):
@@ -153,7 +190,8 @@ class GuardedConnection(asyncio.Protocol):
         h2.initiate_connection()
         h2.increment_flow_control_window(CONNECTION_WINDOW - 65_535)
         self._transport.set_write_buffer_limits(high=self._bounds.client_buffer // 8)
-        self._connection = Connection(h2, self._transport, config=Configuration().__for_server__())
+        self._out = _Gathered(self._transport)
+        self._connection = Connection(h2, cast(asyncio.Transport, self._out), config=Configuration().__for_server__())
         self._calls = self._make_calls(self)
         self._events = _Events(self._calls, self._connection)
         self._connection.flush()
@@ -205,6 +243,9 @@ class GuardedConnection(asyncio.Protocol):
             return False
         for event in events:
             self._events.process(event)
+        if self._h2.encoder.header_table_size > _HEADER_TABLE:
+            # SECURITY: a client may ask for a table of gigabytes, which is filled and searched through with every answer
+            self._h2.encoder.header_table_size = _HEADER_TABLE
         if self._connection.is_closing():
             self._ended = True  # it said goodbye itself
         else:
@@ -278,6 +319,7 @@ class GuardedConnection(asyncio.Protocol):
         self._gone(self)
         self._calls.close()
         if self._transport is not None and not self._transport.is_closing():
+            self._out.flush()
             # closed now, with more of the flood unread, the connection would be reset and the words be lost
             self._transport.pause_reading()
             asyncio.get_running_loop().call_later(_LAST_WORDS, self._transport.abort)
@@ -318,4 +360,4 @@ class GuardedConnection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         frame = GoAwayFrame(0, last_stream_id=self._h2.highest_inbound_stream_id, error_code=error_code)
-        self._transport.write(frame.serialize())
+        self._out.write(frame.serialize())

@@ -241,8 +241,9 @@ def _is_another(message: Message) -> bool:
     """
     numbers = message.DESCRIPTOR.fields_by_number
     unknown = UnknownFieldSet(message)
-    if any(unknown[index].field_number in numbers for index in range(len(unknown))):
-        return True
+    for index in range(len(unknown)):
+        if unknown[index].field_number in numbers:
+            return True
     for field, value in message.ListFields():
         if field.message_type is not None:
             parts = (value,) if isinstance(value, Message) else value
