@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 from aiohttp import WSCloseCode, web
+from aiohttp.abc import AbstractStreamWriter
 
 from sidecar.border import shown
 from sidecar.gate import Gate
@@ -108,20 +109,22 @@ class WebSocketListener:
                 # SECURITY: nothing is ever decompressed; a compressed frame is an error of the protocol
                 compress=False, timeout=LAST_WORDS, max_msg_size=self._backing.limits.request_body + HEADER_SIZE + 1,
             )  # fmt: skip
-            await socket.prepare(request)
-            await self._serve(request, socket, address, upgraded)
+            writer = await socket.prepare(request)
+            assert writer is not None, "it is not prepared twice"
+            await self._serve(request, socket, writer, address, upgraded)
             return socket
         except ConnectionError:
             return _closing(web.Response(status=400))  # nobody is there to read it
 
     async def _serve(
-        self, request: web.Request, socket: web.WebSocketResponse, address: str, upgraded: Caller | None
-    ) -> None:
+        self, request: web.Request, socket: web.WebSocketResponse, writer: AbstractStreamWriter, address: str,
+        upgraded: Caller | None,
+    ) -> None:  # fmt: skip
         transport = request.transport
         if transport is None:
             return  # it has gone already
         notice_when_gone(transport)
-        client = WsClient(socket, transport, address, upgraded, backing=self._backing, room=self.clients)
+        client = WsClient(socket, writer, transport, address, upgraded, backing=self._backing, room=self.clients)
         self.clients.enter(client)
         try:
             await client.serve()

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
+from aiohttp.abc import AbstractStreamWriter
 
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate, Refused
@@ -53,10 +54,11 @@ class WsClient:
     """A connection past its upgrade; `upgraded` is who showed a key there. It is the relay's ClientPort."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, transport: asyncio.Transport, address: str, upgraded: Caller | None, *,
-        backing: Backing, room: Room[WsClient],
+        self, socket: web.WebSocketResponse, writer: AbstractStreamWriter, transport: asyncio.Transport, address: str,
+        upgraded: Caller | None, *, backing: Backing, room: Room[WsClient],
     ) -> None:  # fmt: skip
         self._socket = socket
+        self._writer = writer
         self._transport = transport
         self._address = address
         self._upgraded = upgraded
@@ -66,6 +68,10 @@ class WsClient:
         self._relay: Relay | None = None
         self._outbox: Outbox[bytes] = Outbox(backing.limits.client_buffer)
         self._loop = asyncio.get_running_loop()
+        self._chunks: list[bytes] = []
+        self._heads: list[Head] = []
+        self._gathered = 0
+        """Frames of the messages that arrived together, and the bytes of them."""
         self._readable = asyncio.Event()
         self._readable.set()
         self._stalled_since = 0.0
@@ -108,14 +114,18 @@ class WsClient:
         try:
             while messages := await self._outbox.take():
                 self._caught_up()
-                for message in messages:
-                    await self._socket.send_bytes(message)
+                if self._socket.closed:
+                    return
+                # aiohttp sends each message by itself, which costs more than all the rest of its way
+                self._transport.write(b"".join(part for one in messages for part in (ws_frame.binary_header(one), one)))
+                await self._writer.drain()
             await self._socket.close(code=self._close_code, message=_short(self._close_reason))
         except ConnectionError:
             self._outbox.close(discard=True)  # it has gone; whoever reads from it notices
 
     def _left(self) -> None:
         """Nothing more is read from the client."""
+        self._hand_on()
         if not self._ended:
             self._ended = True
             self._outbox.close(discard=True)
@@ -136,6 +146,7 @@ class WsClient:
                 return
             chunk, head = framing.take(message, self._loop.time())
         except UnfitMessage as unfit:
+            self._hand_on()
             row = catalog.CATALOG.get(unfit.proto_id)
             refusal = Refusal(Code(unfit.code), str(unfit))
             refused = self._backing.gate.refuse(self._who(), row, unfit.proto_id, refusal)
@@ -147,12 +158,27 @@ class WsClient:
             self._unreadable(str(error), WSCloseCode.PROTOCOL_ERROR)
             return
         if self._relay is not None:
-            self._relay.receive(chunk, [head])
+            self._gather(chunk, head)
         else:
             await self._introduce(chunk, head)
 
+    def _gather(self, chunk: bytes, head: Head) -> None:
+        """Let what has arrived together reach the relay together: one look at the key, one write to OpenD."""
+        if not self._heads:
+            self._loop.call_soon(self._hand_on)
+        self._chunks.append(chunk)
+        self._heads.append(head._replace(start=self._gathered, stop=self._gathered + head.stop))
+        self._gathered += head.stop
+
+    def _hand_on(self) -> None:
+        chunks, heads = self._chunks, self._heads
+        self._chunks, self._heads, self._gathered = [], [], 0
+        if heads and self._relay is not None and not self._ended:
+            self._relay.receive(chunks[0] if len(chunks) == 1 else b"".join(chunks), heads)
+
     def _unreadable(self, text: str, code: WSCloseCode) -> None:
         """A message without a header that could be answered: recorded, and the connection is closed."""
+        self._hand_on()
         refused = self._backing.gate.refuse(self._who(), None, 0, Refusal(Code.MALFORMED_REQUEST, text))
         self._end(code, refused.text)
 

@@ -33,6 +33,8 @@ PUSHED = 0
 
 _LOST_OPEND = 3
 """WEBSOCKET_ERROR_DISCONNECT of the SDK."""
+_WHOLE_BINARY = 0x82
+_HEADER_16, _HEADER_64 = struct.Struct(">BBH"), struct.Struct(">BBQ")
 _DIGEST = slice(16, 36)
 _EMPTY_ANSWER = "[sidecar:upstream_unavailable] OpenD's answer was empty"
 
@@ -112,6 +114,14 @@ def frames_in(data: bytes | memoryview) -> Iterator[memoryview]:
         stop = position + HEADER_SIZE + HEADER.unpack_from(view, position)[5]
         yield view[position:stop]
         position = stop
+
+
+def binary_header(message: bytes) -> bytes:
+    """What a server sends before a message to make it a WebSocket frame: binary, whole, not masked (RFC 6455, section 5.2)."""
+    size = len(message)
+    if size < 126:
+        return bytes((_WHOLE_BINARY, size))
+    return _HEADER_16.pack(_WHOLE_BINARY, 126, size) if size < 65536 else _HEADER_64.pack(_WHOLE_BINARY, 127, size)
 
 
 def _too_large(proto_id: int, size: int, cap: int) -> str:

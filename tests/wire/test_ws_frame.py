@@ -229,3 +229,16 @@ def test_every_reply_finds_its_section_in_whatever_order_replies_come(requests: 
     for command, section, serial in reversed(taken):
         assert parts(framing.give(memoryview(frame.build(command, serial, b"r"))))[:2] == (command, section)
     assert framing.unanswered == 0
+
+
+# -- WebSocket itself --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_a_message_is_announced_with_its_length_in_the_shortest_form(size: int) -> None:
+    header = ws_frame.binary_header(bytes(size))
+    assert header[0] == 0b1000_0010, "the last frame of a message, binary, nothing reserved"
+    assert not header[1] & 0x80, "a server does not mask"
+    length, rest = header[1], header[2:]
+    assert (length if length < 126 else int.from_bytes(rest)) == size
+    assert len(rest) == (0 if size < 126 else 2 if size < 65_536 else 8)
