@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from google.protobuf.message import DecodeError, Message
@@ -33,10 +33,12 @@ from sidecar.wire.messages import message_class
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 ReadBody = Callable[[Row, Prepare], Message]
 """Reads the request of a row as its door was given it, hands it to `Prepare` before checking that it is whole, and
 raises BodyError where it cannot be read."""
 
+_STOPPING = "the sidecar is stopping"
 _NO_PUSHES: frozenset[int] = frozenset()
 _CHOICES = InitChoices(programming_language="Python")
 
@@ -101,7 +103,9 @@ class Desks:
         gone = _Gone()
         work = self._spawn(self._write(asked, gone, idempotency_key))
         try:
-            return await asyncio.shield(work)
+            return await _result_of(work)
+        except UpstreamError as error:
+            return self.gate.refuse_asked(asked, Refusal(Code(error.code), str(error)))
         except asyncio.CancelledError:
             gone.now = True
             raise
@@ -168,7 +172,7 @@ class Desks:
         """The sidecar stops: every stream ends, every session is closed, and none is opened any more."""
         self._closed = True
         for desk in list(self._desks.values()):
-            desk.end_streams("the sidecar is stopping")
+            desk.end_streams(_STOPPING)
             self._close(desk)
 
     def _close(self, desk: Desk) -> None:
@@ -245,6 +249,18 @@ class Desks:
         """What the sidecar answers by itself."""
         assert not isinstance(verdict, Forward)
         return verdict if isinstance(verdict, Refused) else Reply(asked.row, verdict.body, asked.decision_id)
+
+
+async def _result_of(work: asyncio.Task[T]) -> T:
+    """The result of a task that goes on when the one who waits is cancelled. Raises UpstreamError where it was itself
+    cancelled, because the sidecar stops: who waits is still there and is owed an answer."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if work.cancelled() and waiting is not None and not waiting.cancelling():
+            raise UpstreamError(_STOPPING) from None
+        raise
 
 
 class _Gone:
@@ -350,10 +366,10 @@ class Desk:
         if self._session is not None and self._session.ready:
             return self._session
         if self._closed:
-            raise UpstreamError("the sidecar is stopping")
+            raise UpstreamError(_STOPPING)
         if self._opening is None:
             self._opening = self._spawn(self._open())
-        opened = await asyncio.shield(self._opening)
+        opened = await _result_of(self._opening)
         if isinstance(opened, UpstreamError):
             raise UpstreamError(str(opened), opened.code)
         return opened
@@ -369,7 +385,7 @@ class Desk:
         if self._closed:
             session.close()
             self._pool.forget(session)
-            return UpstreamError("the sidecar is stopping")
+            return UpstreamError(_STOPPING)
         self._session = session
         return session
 
@@ -392,14 +408,21 @@ class Desk:
             async with asyncio.timeout(self._settings.request_timeout):
                 return await asyncio.shield(sent.answer)
         except TimeoutError:
-            if sent.came:
-                return await asyncio.shield(sent.answer)
-            # an order stays in the table: when its answer comes late it is settled all the same
-            sent.given_up = True
-            return self._returns.gave_up(forward, "OpenD did not answer in time")
+            return await self._without_answer(sent, "OpenD did not answer in time")
+        except asyncio.CancelledError:
+            if not sent.is_write:
+                raise
+            return await self._without_answer(sent, _STOPPING)  # nothing else cancels a write
         finally:
             if not sent.is_write:
                 self._sent.pop(serial, None)
+
+    async def _without_answer(self, sent: _Sent, reason: str) -> bytes | Refused:
+        """An order stays in the table: when its answer comes late it is settled all the same."""
+        if sent.came:
+            return await asyncio.shield(sent.answer)
+        sent.given_up = True
+        return self._returns.gave_up(sent.forward, reason)
 
     # -- SessionOwner ---------------------------------------------------------------------------------------------
 

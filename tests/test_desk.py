@@ -378,6 +378,33 @@ async def test_a_sidecar_that_drains_answers_what_was_sent_and_takes_no_new_orde
     assert here.audited(key_id="alice", outcome="success")
 
 
+async def test_whoever_waits_when_the_sidecar_stops_is_answered(tmp_path: Path) -> None:
+    async with asking(tmp_path, drain=0.3) as here:
+        opened(await here.state(ALICE))
+        here.delays.update({GLOBAL_STATE: 9.0, PLACE: 9.0})
+        asked = asyncio.gather(here.state(ALICE), here.place(ALICE))
+        await here.at_opend()
+        await here.at_opend(2, GLOBAL_STATE)
+        await here.world.app._close_doors()
+        read, placed = await asyncio.wait_for(asked, 2)
+        assert code_of(read) is Code.UPSTREAM_UNAVAILABLE
+        assert isinstance(placed, Refused)
+        assert placed.unknown
+        await soon(0.1)
+        assert [line["outcome"] for line in here.audited(decision_id=placed.decision_id)] == ["allow", "unknown"]
+
+
+async def test_whoever_waits_for_a_session_when_the_sidecar_stops_is_refused(tmp_path: Path) -> None:
+    async with asking(tmp_path, drain=0.3) as here:
+        here.world.app.pool.open = _never  # type: ignore[method-assign]
+        asked = asyncio.gather(here.state(ALICE), here.place(ALICE), here.place(ALICE, "t"), here.place(ALICE, "t"))
+        await soon()
+        await here.world.app._close_doors()
+        answers = await asyncio.wait_for(asked, 2)
+        assert {code_of(answer) for answer in answers} == {Code.UPSTREAM_UNAVAILABLE}
+        assert not any(isinstance(answer, Refused) and answer.unknown for answer in answers)
+
+
 async def test_after_the_end_no_session_is_opened(here: Asking) -> None:
     opened(await here.state(ALICE))
     here.desks.close()
@@ -458,6 +485,10 @@ BREAKS: dict[str, Callable[[Asking], None]] = {
     "opening": lambda here: setattr(here.world.app.pool, "open", _breaks),
     "writing": lambda here: setattr(here.world.app.recorder, "commit", _breaks),
 }
+
+
+async def _never(*_: Any, **__: Any) -> Any:
+    await asyncio.Event().wait()
 
 
 async def _breaks(*_: Any, **__: Any) -> Any:
