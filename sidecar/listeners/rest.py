@@ -80,19 +80,25 @@ class RestListener:
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._around])
+        add_get, add_post = (
+            partial(add, expect_handler=_wait_with_the_body) for add in (app.router.add_get, app.router.add_post)
+        )
         for route in ROUTES.values():
-            app.router.add_post(route.path, partial(self._post, route))
+            add_post(route.path, partial(self._post, route))
             if route.get:
-                app.router.add_get(route.path, partial(self._get, route))
-        app.router.add_post(BY_ID, self._post_by_id)
-        app.router.add_get(_KEY_PAGE, self._key)
-        app.router.add_get(rest_stream.PATH, self._streams.serve, allow_head=False)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/readyz", self._ready)
+                add_get(route.path, partial(self._get, route))
+        add_post(BY_ID, self._post_by_id)
+        add_get(_KEY_PAGE, self._key)
+        add_get(rest_stream.PATH, self._streams.serve, allow_head=False)
+        add_get("/health", self._health)
+        add_get("/readyz", self._ready)
         if self._settings.metrics:
-            app.router.add_get("/metrics", self._metrics)
+            add_get("/metrics", self._metrics)
         if self._settings.docs:
-            app.router.add_routes(docs_routes(metrics=self._settings.metrics))
+            for page in docs_routes(metrics=self._settings.metrics):
+                add_get(page.path, page.handler)
+        self._known = tuple(app.router.resources())
+        app.router.add_route("*", "/{any:.*}", self._no_such_route, expect_handler=_wait_with_the_body)
         return app
 
     async def start(self) -> int:
@@ -118,7 +124,7 @@ class RestListener:
     async def _post_by_id(self, request: web.Request) -> web.StreamResponse:
         route = by_id(request.match_info["name"])
         if route is None:
-            return self._no_such_route(request)
+            return await self._no_such_route(request)
         return await self._post(route, request)
 
     async def _post(self, route: Route, request: web.Request) -> web.StreamResponse:
@@ -238,9 +244,6 @@ class RestListener:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            missed = request.match_info.http_exception
-            if missed is not None:
-                return self._no_such_route(request, missed)
             return await handler(request)
         except web.HTTPException as refused:
             return rest_reply.of_error(refused.status, refused.reason.lower())
@@ -251,7 +254,7 @@ class RestListener:
             log.exception("a REST request failed", path=printable(request.path))
             return rest_reply.of_error(500, "internal error; the operator finds it in the log")
 
-    def _no_such_route(self, request: web.Request, missed: web.HTTPException | None = None) -> web.StreamResponse:
+    async def _no_such_route(self, request: web.Request) -> web.StreamResponse:
         path = printable(request.path)
         caller = self._caller(request, path)
         if isinstance(caller, web.Response):
@@ -259,8 +262,11 @@ class RestListener:
         grant = self._gate.grants.of(caller)
         if isinstance(grant, Refusal):
             return self._reject(caller, None, Rejected(grant))
-        if isinstance(missed, web.HTTPMethodNotAllowed):
-            allowed = ", ".join(sorted(missed.allowed_methods))
+        methods: set[str] = set()
+        for resource in self._known:
+            methods |= (await resource.resolve(request))[1]
+        if methods and request.method not in methods:
+            allowed = ", ".join(sorted(methods))
             wrong = malformed(f"{path} takes {allowed}, not {printable(request.method)}", 405)
             return self._reject(caller, None, replace(wrong, headers={"Allow": allowed}))
         close = resembling(request.path)
@@ -296,6 +302,10 @@ def _reader(route: Route, tree: Any) -> Callable[[Row, Prepare], Message]:
         return rest_body.read(row, tree, prepare, fixed=route.fixed, assumed=route.assumed)
 
     return read_body
+
+
+async def _wait_with_the_body(_request: web.Request) -> None:
+    """Whoever expects `100 Continue` gets it when the body is wanted: a request that is refused needs none."""
 
 
 def _address(request: web.Request) -> str:

@@ -87,6 +87,8 @@ async def body_of(request: web.Request, limit: int, patience: float) -> bytes | 
         return too_large
     if request.content_length != 0 and not _is_json(request):
         return malformed("the body must be JSON; send it with `Content-Type: application/json`", 415)
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     parts: list[bytes] = []
     size = 0
     try:

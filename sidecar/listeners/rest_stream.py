@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from sidecar.desk import Desks, Stream
 from sidecar.errors import BodyError
 from sidecar.gate import Refused
-from sidecar.grants import Caller
+from sidecar.grants import Caller, Grant
 from sidecar.listeners import rest_reply
 from sidecar.listeners.bearer import bearer
 from sidecar.listeners.outbox import Outbox
@@ -57,16 +57,18 @@ class PushStreams:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         gate = self._desks.gate
-        nobody = Caller(_IFACE, None, request.remote or "local", endpoint=PATH)
-        secret = self._checked(request)
-        if isinstance(secret, Rejected):
-            return rest_reply.of_refusal(gate.refuse(nobody, None, 0, secret.refusal), secret.status)
-        caller = replace(gate.grants.identify(_IFACE, secret, nobody.address), endpoint=PATH)
+        shown = _secret_of(request)
+        caller = Caller(_IFACE, None, request.remote or "local", endpoint=PATH)
+        if isinstance(shown, str):
+            caller = replace(gate.grants.identify(_IFACE, shown, caller.address), endpoint=PATH)
+        wrong = self._wrong_with(request) or (shown if isinstance(shown, Rejected) else None)
+        if wrong is not None:
+            return rest_reply.of_refusal(gate.refuse(caller, None, 0, wrong.refusal), wrong.status)
         socket = web.WebSocketResponse(timeout=_GOODBYE, heartbeat=HEARTBEAT, compress=False, max_msg_size=_MOST_HEARD)
+        if not socket.can_prepare(request) and isinstance(gate.grants.of(caller), Grant):
+            no_upgrade = malformed("this is a WebSocket; ask for it with an upgrade")
+            return rest_reply.of_refusal(gate.refuse(caller, None, 0, no_upgrade.refusal))
         line = _Line(request, socket, self._limits, as_tree=request.query.get("body") == "json")
-        wrong = None if socket.can_prepare(request) else malformed("this is a WebSocket; ask for it with an upgrade")
-        if wrong is not None and not isinstance(gate.grants.of(caller), Refusal):
-            return rest_reply.of_refusal(gate.refuse(caller, None, 0, wrong.refusal))
         stream = await self._desks.listen(caller, line.show, line.end)
         if isinstance(stream, Refused):
             return rest_reply.of_refusal(stream)
@@ -92,11 +94,8 @@ class PushStreams:
         for line in tuple(self._lines):
             line.end("the sidecar is stopping")
 
-    def _checked(self, request: web.Request) -> str | Rejected:
-        """The key shown, where nothing else is wrong with the request.
-
-        SECURITY: browsers connect to any address for any page; which page asks is only said by its Origin.
-        """
+    def _wrong_with(self, request: web.Request) -> Rejected | None:
+        """SECURITY: browsers connect to any address for any page; which page asks is only said by its Origin."""
         origins = request.headers.getall("Origin", [])
         if any(origin.lower() not in self._allowed_origins for origin in origins):
             said = (
@@ -108,17 +107,26 @@ class PushStreams:
                 return malformed(f"unknown query parameter `{printable(name)}`; there are `token` and `body`")
         if request.query.getall("body", ["base64"]) not in (["base64"], ["json"]):
             return malformed("the query parameter `body` is `base64` or `json`")
-        tokens, headers = request.query.getall("token", []), request.headers.getall("Authorization", [])
-        if len(tokens) > 1:
-            return malformed("there are two query parameters `token`; send one")
-        if not tokens and not headers:
-            return Rejected(Refusal(Code.KEY_MISSING, "no key was given; send it as `?token=` or as a Bearer header"))
-        shown = bearer(headers) if headers else tokens[0]
-        if isinstance(shown, Refusal):
-            return Rejected(shown)
-        if tokens and not hmac.compare_digest(tokens[0].encode(), shown.encode()):
-            return malformed("the key in `?token=` and the one in the Authorization header differ; send one")
-        return shown or Rejected(Refusal(Code.KEY_MISSING, "the query parameter `token` is empty"))
+        return None
+
+
+def _secret_of(request: web.Request) -> str | Rejected:
+    """The one key that is shown: in the header, as `?token=`, or the same in both."""
+    tokens, headers = request.query.getall("token", []), request.headers.getall("Authorization", [])
+    if len(tokens) > 1:
+        return malformed("there are two query parameters `token`; send one")
+    if not headers:
+        if tokens and tokens[0]:
+            return tokens[0]
+        return Rejected(Refusal(Code.KEY_MISSING, "no key was given; send it as `?token=` or as a Bearer header"))
+    shown = bearer(headers)
+    if isinstance(shown, Refusal):
+        return Rejected(shown)
+    if tokens and not hmac.compare_digest(
+        tokens[0].encode(errors="surrogatepass"), shown.encode(errors="surrogatepass")
+    ):
+        return malformed("the key in `?token=` and the one in the Authorization header differ; send one")
+    return shown
 
 
 class _Line:

@@ -39,6 +39,7 @@ _NOBODY: Mapping[str, object] = {"userID": 0}
 _ONE_ORDER: Mapping[str, object] = {"orderID": 0}
 
 _ROUTES = (
+    Route("/api/ping", catalog.KEEP_ALIVE, "system", get=True, assumed={"time": 0}),
     Route("/api/global-state", catalog.GET_GLOBAL_STATE, "system", get=True, assumed=_NOBODY),
     Route("/api/user-info", catalog.GET_USER_INFO, "system", get=True),
     Route("/api/delay-statistics", catalog.GET_DELAY_STATISTICS, "system", get=True),

@@ -7,16 +7,19 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
 from live import LiveApp, LiveSandbox, Stage, eventually
 from rest_client import RestClient, header, order
 
+from sidecar.desk import Reply
+from sidecar.listeners import rest, rest_reply
 from sidecar.listeners.routes import ROUTES, by_id
 from sidecar.wire import catalog
 from sidecar.wire.catalog import CATALOG, Direction
+from sidecar.wire.messages import message_class
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")
 
@@ -71,7 +74,7 @@ def test_every_route_is_served_and_says_what_is_missing_not_that_it_is_unknown(s
         assert answer.code in expected, (route.path, answer.raw)
 
 
-@pytest.mark.parametrize("path", ["/api/global-state", "/api/accounts", "/api/sub-info"])
+@pytest.mark.parametrize("path", ["/api/ping", "/api/global-state", "/api/accounts", "/api/sub-info"])
 def test_what_needs_no_fields_can_be_asked_with_get_and_with_post(scene: Scene, path: str) -> None:
     got, posted = scene.trader.get(path), scene.trader.post(path)
     assert set(got.s2c) == set(posted.s2c)
@@ -292,6 +295,41 @@ def test_dry_run_is_an_unknown_field_where_nothing_is_decided(scene: Scene) -> N
         scene.trader.post("/api/cancel-order", {"header": header(), "order_id": "1", "dry_run": True}).code
         == "unknown_field"
     )
+
+
+# -- the sidecar's own mistakes ---------------------------------------------------------------------------------------
+
+
+def test_a_mistake_of_the_sidecars_own_is_told_to_the_operator_and_not_to_the_client(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr(scene.app.app.gate, "usage", broken)
+    monkeypatch.setattr(rest.log, "exception", lambda said, **_: logged.append(said), raising=False)
+    answer = scene.trader.get("/api/key")
+    assert answer.status == 500
+    assert b"secret detail" not in answer.raw
+    assert logged == ["a REST request failed"]
+
+
+async def test_a_long_answer_is_made_in_a_thread_and_is_the_same() -> None:
+    row = CATALOG[catalog.GET_STATIC_INFO]
+    response = cast(Any, message_class(row.response or "")())
+    response.retType = 0
+    for number in range(5000):
+        basic = response.s2c.staticInfoList.add().basic
+        basic.security.market, basic.security.code, basic.id, basic.lotSize = 1, f"{number:05d}", 2**60 + number, 100
+        basic.secType, basic.name, basic.listTime = 3, "a name" * 5, "2020-01-01"
+    body = response.SerializeToString()
+    assert len(body) > 256 * 1024
+    reply = await rest_reply.of_reply(Reply(row, body, "01J"))
+    assert isinstance(reply.body, bytes)
+    listed = json.loads(reply.body)["s2c"]["static_info_list"]
+    assert (len(listed), listed[-1]["basic"]["id"]) == (5000, str(2**60 + 4999))
 
 
 # -- idempotency keys -------------------------------------------------------------------------------------------------

@@ -197,6 +197,26 @@ def test_text_that_is_no_text_in_a_query_is_a_400(scene: Scene) -> None:
         assert scene.bot.get(f"/api/sub-info?{query}").status in (200, 400), query
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Authorization: Bearer \xff\xfe", "Authorization: \xff", "Authorization: Bearer", "Authorization:", "Content-Type: \xff",
+        "Content-Encoding: \xff", "Idempotency-Key: \xff", "Idempotency-Key: " + "x" * 300, "Origin: \xff", "Host: \xff",
+        "Accept: \xff;q=\xff", "Sec-Fetch-Site: \xff", "Cookie: \xff", "X-HTTP-Method-Override: DELETE",
+        "Content-Type: application/json; charset=\xff", "Content-Type: application/json;;;===", "Expect: \xff",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/api/order", "/metrics", "/ws?token=%ff", "/api/proto/\xff", "/api/\xff%fe%00"])
+def test_header_fields_and_paths_that_are_no_text_are_no_trouble(scene: Scene, field: str, path: str) -> None:
+    own = [] if field.startswith("Authorization") else [f"Authorization: Bearer {scene.key}"]
+    host = [] if field.startswith("Host") else ["Host: x"]
+    kind = [] if field.startswith("Content-Type") else ["Content-Type: application/json"]
+    method = "POST" if path.startswith("/api/") else "GET"
+    lines = [f"{method} {path} HTTP/1.1", *host, *own, *kind, field, "Connection: close", "Content-Length: 2", "", "{}"]
+    answer = scene.bot.raw("\r\n".join(lines).encode("latin-1"))
+    assert 400 <= answer.status < 500 or path == "/metrics", answer.raw
+
+
 # -- slow, and not HTTP at all ------------------------------------------------------------------------------------------
 
 
@@ -337,5 +357,14 @@ def test_many_who_ask_without_a_key_cost_the_others_nothing(scene: Scene) -> Non
     assert time.monotonic() - started < 0.5
 
 
-def test_an_expectation_that_is_none_is_a_417(scene: Scene) -> None:
-    assert scene.bot.request("POST", "/api/order", order(), headers={"Expect": "the-best"}).status == 417
+def test_whoever_waits_for_leave_to_send_a_body_gets_it_when_the_body_is_wanted(scene: Scene) -> None:
+    expecting = ("Content-Type: application/json", "Expect: 100-continue")
+    with scene.connect() as line:
+        line.sendall(scene.head(*expecting, "Content-Length: 2", path="/api/global-state"))
+        assert line.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        line.sendall(b"{}")
+        assert read_answer(line).status == 200
+    for path, length, status in (("/api/order", 10**9, 413), ("/api/user-info", 2, 403), ("/api/nope", 2, 404)):
+        with scene.connect() as line:
+            line.sendall(scene.head(*expecting, f"Content-Length: {length}", path=path))
+            assert read_answer(line).status == status
