@@ -60,7 +60,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    async def until(self, script: str, timeout: float = 20.0) -> float:
+    async def until(self, script: str, timeout: float = 45.0) -> float:
         """Wait until a script is true in the page; the seconds that took."""
         started = time.monotonic()
         while not await self.run(script):
@@ -72,7 +72,7 @@ class Browser:
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
-        return await asyncio.wait_for(answer, 20)
+        return await asyncio.wait_for(answer, 45)
 
     async def _read(self) -> None:
         async for message in self._socket:

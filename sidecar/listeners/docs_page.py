@@ -62,7 +62,7 @@ SwaggerUIBundle({
   docExpansion: "none",
   filter: true,
   defaultModelsExpandDepth: -1,
-  defaultModelExpandDepth: 2,
+  defaultModelExpandDepth: 3,
   displayRequestDuration: true,
   persistAuthorization: false,
   validatorUrl: null,

@@ -88,7 +88,7 @@ def document(version: str, *, metrics: bool) -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "a key of the sidecar's: `fc_` and 64 digits",
+                    "description": "a key of the sidecar's: `fc_` and 64 hexadecimal digits",
                 }
             },
         },
@@ -150,11 +150,13 @@ def _request_body(
         also["dry_run"] = {"type": "boolean", "description": "tell what would be decided; nothing is sent"}
     name = f"{row.request}.{operation_id}" if fixed or optional else row.request or ""
     flat = schemas.body(f"{name}.Flat", message, absent=fixed, optional=optional, flat=True, also=also)
+    schemas.components[f"{name}.Flat"]["title"] = "fields alone"
     forms = [flat]
     given = {snake(name) for name in fixed}
     example = {name: value for name, value in example_of(row).items() if name not in given}
     if _c2s(row) is not None:
         whole = {
+            "title": "fields in c2s",
             "type": "object",
             "properties": {"c2s": schemas.body(f"{name}.C2S", message, absent=fixed, optional=optional), **also},
             "required": ["c2s"],

@@ -47,7 +47,7 @@ async def test_every_operation_is_shown_within_seconds_and_nothing_is_asked_of_a
         await browser.open(scene.url)
         await browser.until(f"{TAGS} === {len(document['tags'])}")
         assert await browser.run("document.title") == "opend-sidecar: REST"  # it answers: nothing holds it up any more
-        assert time.monotonic() - started < 15, "about 4 s where nothing else runs"
+        assert time.monotonic() - started < 20, "about 4 s where nothing else runs"
         assert await browser.run(OPERATIONS) == 0, "tags are closed at first"
         await browser.run("document.querySelectorAll('.opblock-tag').forEach(tag => tag.click())")
         await browser.until(f"{OPERATIONS} === {expected}")

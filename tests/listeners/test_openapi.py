@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sidecar.allowance import allowance
 from sidecar.grants import Grant
-from sidecar.listeners import openapi, openapi_schemas
+from sidecar.listeners import openapi, openapi_schemas, openapi_words
 from sidecar.listeners.refusals import NATIVE
 from sidecar.listeners.routes import ROUTES
 from sidecar.policy.decision import Code
@@ -178,6 +178,13 @@ def test_what_asks_for_no_key_says_so_and_everything_else_asks_for_one() -> None
     assert document()["security"] == [{"key": []}]
     public = {path for path, _, operation in operations() if operation.get("security") == []}
     assert public == {"/health", "/readyz", "/metrics"}
+
+
+def test_every_operation_is_told_in_words() -> None:
+    for path, _, operation in operations():
+        assert re.fullmatch(r"[A-Z][A-Za-z ,']+", operation["summary"]), (path, operation["summary"])
+    known = {row.name for row in CATALOG.values()} | set(ROUTES)
+    assert set(openapi_words.WHOLE) <= known
 
 
 # -- it is true -------------------------------------------------------------------------------------------------------
