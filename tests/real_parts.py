@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 HOW_TO_GET = {
     "chromium": "install chromium from your system's packages",
     "schemathesis": "`make test` installs it with the project's other test packages",
+    "curl": "install curl from your system's packages",
     "jq": "install jq from your system's packages",
     "haproxy": "install haproxy from your system's packages",
     "json sdk": "`make real-parts` makes .venv-json (futu-api with protobuf before 6), "
