@@ -21,9 +21,8 @@ from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners import rest_reply, rest_stream
 from sidecar.listeners.admin import Problem
-from sidecar.listeners.docs_page import docs_routes
 from sidecar.listeners.door import Bounds, Handler, HttpPort
-from sidecar.listeners.http_guard import address_here, addressed_to_us, from_another_site
+from sidecar.listeners.rest_pages import PublicPages
 from sidecar.listeners.rest_request import (
     Rejected,
     body_of,
@@ -70,7 +69,7 @@ class RestListener:
         """SECURITY: while JSON is read nothing else moves."""
         self._desks = desks
         self._gate = desks.gate
-        self._readiness = readiness
+        self._pages = PublicPages(self._gate.metrics, readiness, settings.allowed_origins)
         self._streams = rest_stream.PushStreams(desks, limits, settings.allowed_origins)
         self._http = HttpPort(
             self._application(), settings.bind, settings.port, "`--rest-port` or the setting `listeners.rest`",
@@ -90,13 +89,8 @@ class RestListener:
         add_post(BY_ID, self._post_by_id)
         add_get(_KEY_PAGE, self._key)
         add_get(rest_stream.PATH, self._streams.serve, allow_head=False)
-        add_get("/health", self._health)
-        add_get("/readyz", self._ready)
-        if self._settings.metrics:
-            add_get("/metrics", self._metrics)
-        if self._settings.docs:
-            for page in docs_routes(metrics=self._settings.metrics):
-                add_get(page.path, page.handler)
+        for path, page in self._pages.by_path(self._settings).items():
+            add_get(path, page)
         self._known = tuple(app.router.resources())
         app.router.add_route("*", "/{any:.*}", self._no_such_route, expect_handler=_wait_with_the_body)
         return app
@@ -197,33 +191,6 @@ class RestListener:
         if isinstance(found, Refused):
             return rest_reply.of_refusal(found)
         return rest_reply.of_content(allowance(*found, self._gate.grants.now()))
-
-    # -- pages without a key --------------------------------------------------------------------------------------
-
-    async def _health(self, _request: web.Request) -> web.StreamResponse:
-        return web.Response(text="ok", headers=rest_reply.HEADERS)
-
-    async def _ready(self, request: web.Request) -> web.StreamResponse:
-        """What fails, in one word each; why is for the operator's own port."""
-        if self._is_foreign(request):
-            return rest_reply.of_error(403, "web pages of other sites may not read this")
-        problems = sorted({problem.component for problem in self._readiness()})
-        content = {"ready": not problems, "problems": problems}
-        return web.json_response(content, status=503 if problems else 200, headers=rest_reply.HEADERS)
-
-    async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        if self._is_foreign(request):
-            return rest_reply.of_error(403, "web pages of other sites may not read this")
-        body, content_type = self._gate.metrics.exposition(request.headers.get("Accept"))
-        return web.Response(body=body, headers={**rest_reply.HEADERS, "Content-Type": content_type})
-
-    def _is_foreign(self, request: web.Request) -> bool:
-        """SECURITY: what needs no key can be read by every page in the owner's browser, unless it is refused here. On a
-        loopback address a page under a name of its own counts, too; elsewhere names are how a scraper finds us."""
-        here = address_here(request)
-        if here is not None and here.is_loopback and not addressed_to_us(request):
-            return True
-        return from_another_site(request, self._settings.allowed_origins)
 
     # -- what is no answer ----------------------------------------------------------------------------------------
 
