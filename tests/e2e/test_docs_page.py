@@ -12,6 +12,9 @@ from browser import Browser
 from live import LiveSidecar, Stage
 from rest_client import RestClient
 
+from sidecar.errors import ConfigError
+from sidecar.listeners import docs_page
+
 OPERATIONS = "document.querySelectorAll('.opblock').length"
 TAGS = "document.querySelectorAll('.opblock-tag').length"
 
@@ -130,3 +133,11 @@ def test_without_docs_there_is_no_page(tmp_path_factory: pytest.TempPathFactory)
         sidecar = stage.app(stage.sandbox(tick_interval=0).port, listeners={"rest": {"port": 0, "docs": False}})
         client = RestClient(sidecar.doors["rest"], key)
         assert [client.get(path).status for path in ("/docs", "/openapi.json", "/docs/assets/page.js")] == [404] * 3
+
+
+def test_without_the_package_that_holds_the_page_the_operator_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(docs_page.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install fastapi-offline"):
+        docs_page._swagger_ui.__wrapped__()
