@@ -93,6 +93,8 @@ class HttpPort:
         self._server: asyncio.Server | None = None
         self._silent: dict[web.RequestHandler, float] = {}
         """Connections whose first request has not come, and until when it must; in the order in which they came."""
+        self._coming: set[web.RequestHandler] = set()
+        """Connections that were accepted just now. Of a burst all are accepted before the first is made, and counted."""
         self._unread: dict[web.RequestHandler, tuple[int, float]] = {}
         """Connections that did not read all they were sent: the bytes that wait, and since when they are as many."""
 
@@ -135,7 +137,7 @@ class HttpPort:
         """Every second: let go of who connected and asked nothing, and of who does not read."""
         now = asyncio.get_running_loop().time()
         for connection, until in list(self._silent.items()):
-            if connection.transport is None or now > until:
+            if connection not in self._coming and (connection.transport is None or now > until):
                 self._silent.pop(connection)
                 connection.force_close()
         if self._bounds is None or self._runner is None or self._runner.server is None:
@@ -158,10 +160,13 @@ class HttpPort:
     def _accept(self, server: web.Server) -> asyncio.Protocol:
         if self._bounds is None:
             return server()
-        if len(server.connections) >= self._bounds.max_clients and not self._make_room():
+        unmade = sum(connection.transport is None for connection in self._coming)
+        if len(server.connections) + unmade >= self._bounds.max_clients and not self._make_room():
             return _TurnedAway(self._turned_away)
-        connection = server()
-        self._silent[connection] = asyncio.get_running_loop().time() + self._bounds.first_request
+        connection, loop = server(), asyncio.get_running_loop()
+        self._coming.add(connection)
+        loop.call_soon(self._coming.discard, connection)  # the loop calls `connection_made` next, if it has not by then
+        self._silent[connection] = loop.time() + self._bounds.first_request
         return connection
 
     def _make_room(self) -> bool:
@@ -171,6 +176,10 @@ class HttpPort:
             del self._silent[connection]
             if connection.transport is not None:
                 connection.force_close()
+                return True
+            if connection in self._coming:
+                self._coming.discard(connection)
+                asyncio.get_running_loop().call_soon(connection.force_close)  # after its `connection_made`
                 return True
         return False
 
