@@ -56,14 +56,15 @@ class McpListener:
         """SECURITY: while JSON is read nothing else moves, and no call of a tool is longer."""
         self._server: McpServer | None = None
         app = web.Application(client_max_size=self._body_limit)
-        app.router.add_route("*", "/{any:.*}", self._serve)
+        app.router.add_route("*", "/{any:.*}", self._serve, expect_handler=_wait_with_the_body)
         self._http = HttpPort(
             app,
             settings.bind,
             settings.port,
             "`--mcp-port` or the setting `listeners.mcp`",
-            bounds=Bounds(limits.max_clients, limits.handshake_timeout),
+            bounds=Bounds(limits.max_clients, limits.handshake_timeout, stall=limits.client_stall),
             turned_away=self._turned_away,
+            stalled=self._stalled,
         )
 
     async def start(self) -> int | None:
@@ -114,7 +115,7 @@ class McpListener:
         response.headers.update(allowed or {})
         if response.status == 401:
             response.force_close()  # SECURITY: strangers must not keep the places of clients with a key
-        return await self._sent(request, response)
+        return response
 
     async def _answered(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
@@ -170,6 +171,8 @@ class McpListener:
             raise BodyError("malformed_request", "the Content-Type must be `application/json`")
         try:
             async with asyncio.timeout(self._limits.frame_timeout):
+                if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+                    request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return await request.read()
         except TimeoutError:
             raise BodyError("malformed_request", "the body did not come in time") from None
@@ -177,18 +180,6 @@ class McpListener:
             raise BodyError("body_too_large", f"the body is longer than {self._body_limit} bytes") from None
         except (web.HTTPException, web.PayloadAccessError, ValueError):
             raise BodyError("malformed_request", "the body could not be read") from None
-
-    async def _sent(self, request: web.Request, response: web.Response) -> web.StreamResponse:
-        """SECURITY: sent here and not by aiohttp, so that a client that does not read is cut."""
-        try:
-            async with asyncio.timeout(self._limits.frame_timeout):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            self._desks.gate.metrics.client_cut("slow_client")
-            if request.transport is not None:
-                request.transport.abort()
-        return response
 
     # -- saying no ------------------------------------------------------------------------------------------------
 
@@ -207,6 +198,14 @@ class McpListener:
         said = f"this door has {self._limits.max_clients} connections already"
         caller = Caller(_IFACE, None, address, endpoint=PATH)
         return self._desks.gate.refuse(caller, None, 0, Refusal(Code.UPSTREAM_FULL, said)).text
+
+    def _stalled(self, address: str) -> None:
+        log.warning("a client of the MCP door does not read and was cut", address=address)
+        self._desks.gate.metrics.client_cut("slow_client")
+
+
+async def _wait_with_the_body(request: web.Request) -> None:
+    """Whoever expects `100 Continue` gets it when the body is wanted: a request that is refused needs none."""
 
 
 def _rpc_error(

@@ -152,7 +152,7 @@ def refused(refusal: Refused) -> Result:
 
 def _advice(refusal: Refused) -> str:
     if refusal.unknown:
-        return "do not repeat it before you have looked at futu_get_orders"
+        return "futu_get_orders shows the orders"
     if refusal.retry_after is not None:
         return f"the same request may pass in {refusal.retry_after} s"
     if refusal.code in _ADVICE:

@@ -30,7 +30,7 @@ class World:
             listeners={
                 "mcp": {"port": 0, "allowed_hosts": ["opend.lan", "tls.example.com:443"], "allowed_origins": ["https://good.example"]}
             },
-            limits={"max_clients": 8, "handshake_timeout": 1.0, "frame_timeout": 1.0},
+            limits={"max_clients": 8, "handshake_timeout": 1.0, "frame_timeout": 1.0, "client_stall": 1.0},
         )  # fmt: skip
 
     @property
@@ -143,6 +143,31 @@ def test_a_refused_key_is_audited_without_its_text(world: World) -> None:
     assert secret not in json.dumps(tree)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Authorization: Bearer \xff\xfe",
+        b"Host: \xff",
+        b"Origin: \xff",
+        b"Content-Type: \xff",
+        b"Mcp-Name: \xff",
+        b"Expect: \xff",
+    ],
+)
+def test_headers_that_are_no_text_are_no_trouble(world: World, line: bytes) -> None:
+    head = b"POST /mcp%ff HTTP/1.1\r\n" if line.startswith(b"Origin") else b"POST /mcp HTTP/1.1\r\n"
+    lines = [line, b"Connection: close", b"Content-Length: 2"]
+    if not line.startswith(b"Host"):
+        lines.append(b"Host: localhost")
+    if not line.startswith(b"Auth"):
+        lines.append(b"Authorization: Bearer " + world.key.encode())
+    if not line.startswith(b"Content-Type"):
+        lines.append(b"Content-Type: application/json")
+    reply = world.raw(head + b"\r\n".join(lines) + b"\r\n\r\n{}", 3)
+    assert reply.startswith(b"HTTP/1.1 4"), reply[:200]
+    world.works()
+
+
 # -- where it comes from ----------------------------------------------------------------------------------------------
 
 
@@ -233,6 +258,15 @@ def test_a_body_in_chunks_is_bounded_too(world: World) -> None:
     assert reply.startswith(b"HTTP/1.1 413 ")
 
 
+def test_whoever_waits_to_send_its_body_is_told_to_once_it_is_wanted(world: World) -> None:
+    body = json.dumps(LIST).encode()
+    lines = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
+    head = f"{lines}Expect: 100-continue\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    assert world.raw(f"{head}\r\n".encode(), 2).startswith(b"HTTP/1.1 401 ")
+    reply = world.raw(f"{head}Authorization: Bearer {world.key}\r\n\r\n".encode() + body, 3)
+    assert reply.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+
+
 def test_compressed_bodies_and_other_types_are_not_taken(world: World) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     for headers in ({"Content_Encoding": "gzip"}, {"Content_Encoding": "br, gzip"}, {"Content_Type": "text/plain"}):
@@ -280,15 +314,33 @@ def test_a_client_that_says_nothing_is_let_go(world: World) -> None:
 
 
 def test_one_client_too_many_is_told_so(world: World) -> None:
-    held = [socket.create_connection(("127.0.0.1", world.port), 5) for _ in range(8)]
-    try:
-        eventually(lambda: world.raw(b"", 1).startswith(b"HTTP/1.1 503 "), 5, "to be turned away")
-    finally:
-        for client in held:
-            client.close()
-    eventually(
-        lambda: b" 401 " in world.raw(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 1), 5
-    )
+    held = [http.client.HTTPConnection("127.0.0.1", world.port, timeout=5) for _ in range(8)]
+    for client in held:
+        client.request("GET", "/mcp", headers={"Authorization": f"Bearer {world.key}"})
+        client.getresponse().read()
+    reply = world.raw(b"", 2)
+    assert reply.startswith(b"HTTP/1.1 503 ")
+    assert b"[sidecar:upstream_full] this door has 8 connections already" in reply
+    for client in held:
+        client.close()
+    eventually(lambda: not world.raw(b"", 0.1), 5, "room again")
+    world.works()
+
+
+def test_clients_that_say_nothing_keep_nobody_out(world: World) -> None:
+    silent = [socket.create_connection(("127.0.0.1", world.port), 5) for _ in range(30)]
+    world.works()
+    kept = 0
+    for client in silent:
+        client.settimeout(0.01)
+        try:
+            client.recv(1)
+        except TimeoutError:
+            kept += 1
+        except ConnectionResetError:
+            pass
+        client.close()
+    assert kept <= 8, "of a burst no more stay than there is room for"
 
 
 def test_an_order_whose_client_leaves_before_it_is_sent_is_not_sent(world: World) -> None:
@@ -309,6 +361,52 @@ def test_an_order_whose_client_leaves_before_it_is_sent_is_not_sent(world: World
     finally:
         world.sandbox.delays.clear()
     assert len(world.sandbox.orders()) == before
+
+
+def test_a_client_that_does_not_read_its_answers_is_cut(world: World) -> None:
+    arguments = {"symbol": "HK.00700", "kl_type": "K_1M", "begin": "2026-01-05", "end": "2026-11-15"}
+    params = {"name": "futu_get_history_kline", "arguments": arguments}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    head = (
+        f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {world.key}\r\nContent-Type: application/json\r\n"
+        f"Accept: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    before = world.live.metric("sidecar_clients_cut_total", reason="slow_client")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", world.port))
+        client.sendall((head.encode() + body) * 30)
+        eventually(
+            lambda: world.live.metric("sidecar_clients_cut_total", reason="slow_client") > before, 15, "to be cut"
+        )
+    world.works()
+
+
+def test_an_order_without_an_answer_is_not_to_be_repeated_unseen(stage: Stage) -> None:
+    key = stage.keys.add("bot", "trade:simulate")
+    sandbox = stage.sandbox(tick_interval=0)
+    live = stage.app(sandbox.port, upstream={"request_timeout": 0.5})
+    sandbox.delays[2202] = 1.5
+    params = {"name": "futu_place_order", "arguments": {**BUY, "idempotency_key": "once"}}
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "Accept": "application/json"}
+
+    def place() -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", live.doors["mcp"], timeout=10)
+        connection.request("POST", "/mcp", message, headers)
+        result = json.loads(connection.getresponse().read())["result"]
+        connection.close()
+        tree: dict[str, Any] = result["structuredContent"]
+        assert result["isError"] == ("error" in tree)
+        return tree
+
+    told = place()
+    assert (told["code"], told["retry_after"]) == ("upstream_unavailable", None)
+    assert "look at the order list before you repeat it" in told["error"]
+    assert "futu_get_orders" in told["error"]
+    again = eventually(lambda: found if "order_id" in (found := place()) else None, 5, "the late answer")
+    assert again["replayed"] is True
+    assert len(sandbox.orders()) == 1
 
 
 def test_a_failure_of_our_own_is_told_without_its_traceback(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
