@@ -7,6 +7,7 @@ with its first message, and frames of OpenD's TCP protocol, whose key is shown a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -60,11 +61,14 @@ class WebSocketListener:
             web.Application(middlewares=[self._knock]), settings.bind, settings.port,
             "`--ws-port` or the setting `listeners.websocket`",
             bounds=Bounds(limits.max_clients + _AT_THE_DOOR, limits.handshake_timeout), turned_away=self._no_room,
+            stalled=self._does_not_read,
         )  # fmt: skip
 
     # -- Door -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> int:
+        # SECURITY: aiohttp warns of subprotocols it does not know, among which browsers' programs put their tokens
+        logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
         return await self._http.start()
 
     def stop_accepting(self) -> None:
@@ -179,6 +183,10 @@ class WebSocketListener:
         nobody = Caller(IFACE, None, address, endpoint=_UPGRADE)
         refusal = Refusal(Code.UPSTREAM_FULL, "the connection was not accepted")
         return self._gate.refuse(nobody, None, 0, refusal).text
+
+    def _does_not_read(self, address: str) -> None:
+        log.warning("a client reads nothing and was cut", address=address)
+        self._gate.metrics.client_cut("slow_client")
 
 
 def _closing(response: web.Response) -> web.Response:

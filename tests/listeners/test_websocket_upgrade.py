@@ -157,6 +157,15 @@ async def test_compression_is_not_agreed_to_and_a_compressed_frame_ends_the_conn
     assert world.nothing_new_upstream(before)
 
 
+async def test_a_key_where_it_does_not_belong_is_not_in_the_log(world: World) -> None:
+    """Browsers cannot send headers; their programs tend to put tokens among the subprotocols."""
+    protocol = [*UPGRADE, ("Sec-WebSocket-Protocol", f"bearer, {world.bot}"), ("Authorization", f"Bearer {world.bot}")]
+    head = "\r\n".join(f"{name}: {value}" for name, value in protocol)
+    heard = await said(world, f"GET / HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + b"\x88\x80\0\0\0\0")
+    assert heard.startswith(b"HTTP/1.1 101 ")
+    assert world.bot not in world.car.log_text() + str(world.car.audit())
+
+
 @pytest.mark.parametrize(
     "noise",
     [
@@ -196,6 +205,15 @@ async def test_who_showed_a_key_may_take_their_time(world: World) -> None:
 
 def test_those_who_have_gone_are_not_counted(world: World) -> None:
     eventually(lambda: world.car.metric("sidecar_client_connections", iface="ws") == 0)
+
+
+async def test_who_connects_and_asks_nothing_gives_way(tmp_path: Path) -> None:
+    with World(tmp_path, max_clients=1, handshake_timeout=30.0) as small:
+        silent = [await asyncio.open_connection("127.0.0.1", small.port) for _ in range(80)]
+        await asyncio.sleep(0.1)
+        assert await works(small.frames(small.bot))
+        for _, writer in silent:
+            writer.close()
 
 
 async def test_strangers_give_way_to_clients_with_a_key(tmp_path: Path) -> None:
