@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
+import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -241,3 +244,36 @@ def test_the_curl_lines_of_the_readme_do_what_they_say(scene: Scene, tmp_path: P
     assert [answer["ret_type"] for answer in answers] == [0] * asked, ran.stdout
     assert any((answer["s2c"] or {}).get("dry_run") and answer["s2c"]["allowed"] for answer in answers)
     assert len(scene.sandbox.orders()) == before  # the order in them is a dry run
+
+
+def test_an_order_that_is_under_way_is_answered_before_the_sidecar_stops_and_a_new_one_is_not_taken(
+    stage: Stage,
+) -> None:
+    key = stage.keys.add("bot", *TRADER)
+    sandbox = stage.sandbox(tick_interval=0)
+    sidecar = stage.sidecar(sandbox.port, listeners={"websocket": "off", "grpc": "off", "mcp": "off"})
+    bot = RestClient(sidecar.doors["rest"], key)
+    kept = http.client.HTTPConnection("127.0.0.1", sidecar.doors["rest"], timeout=10)
+    fields = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    kept.request("GET", "/api/accounts", headers=fields)
+    kept.getresponse().read()
+    sandbox.delays[PLACE_ORDER] = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(bot.post, "/api/order", order(remark="under way"))
+        eventually(lambda: len(sandbox.orders()) == 1)
+        os.kill(sidecar.pid, signal.SIGTERM)
+        eventually(lambda: not accepts(sidecar.doors["rest"]), 3, "the door to be closed")
+        kept.request("POST", "/api/order", json.dumps(order(remark="too late")), fields)
+        late = kept.getresponse()
+        assert (late.status, json.loads(late.read())["code"]) == (503, "upstream_unavailable")
+        assert under_way.result(10).s2c["order_id"]
+    assert sidecar.stop() == 0
+    assert len(sandbox.orders()) == 1
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
