@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ from sidecar.allowance import allowance
 from sidecar.grants import Grant
 from sidecar.listeners import openapi, openapi_schemas, openapi_words
 from sidecar.listeners.refusals import NATIVE
-from sidecar.listeners.routes import ROUTES
+from sidecar.listeners.rest import RestListener
+from sidecar.listeners.routes import ROUTES, by_id
 from sidecar.policy.decision import Code
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.usage import Usage
+from sidecar.settings import Limits
+from sidecar.settings import RestListener as RestSettings
 from sidecar.wire import catalog, packet_id, rest_body
 from sidecar.wire.catalog import CATALOG, Direction, Permission, Row
 from sidecar.wire.messages import message_class
@@ -123,6 +127,22 @@ def test_requests_with_a_route_are_not_listed_twice() -> None:
     routed = {route.proto_id for route in ROUTES.values()}
     by_name = {asks_for(operation) for path, _, operation in operations() if path.startswith("/api/proto/")}
     assert not by_name & routed
+
+
+def test_what_the_door_serves_is_what_is_listed() -> None:
+    nothing: Any = SimpleNamespace(gate=SimpleNamespace(metrics=None))
+    door = RestListener(RestSettings(docs=False), Limits(), desks=nothing, readiness=lambda: ())
+    served = {
+        (route.resource.canonical, route.method.lower())
+        for route in door._application().router.routes()
+        if route.resource is not None and route.method not in ("HEAD", "*")  # HEAD comes with GET, * answers 404
+    }
+    by_name = {path: asks_for(operation) for path, _, operation in operations() if re.match(r"/api/proto/\w", path)}
+    assert served == {(path, method) for path, method, _ in operations() if path not in by_name}
+    for path, number in by_name.items():
+        route = by_id(path.removeprefix("/api/proto/"))
+        assert route is not None
+        assert route.proto_id == number
 
 
 def test_metrics_are_listed_only_where_the_door_has_them() -> None:
