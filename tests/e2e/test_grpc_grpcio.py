@@ -320,6 +320,18 @@ def test_a_deadline_ends_the_call_and_says_to_look_at_the_order_list(world: Worl
         world.sandbox.delays.clear()
 
 
+def test_an_order_that_was_sent_is_settled_though_its_call_met_its_deadline(world: World) -> None:
+    world.sandbox.delays[PLACE_ORDER] = 0.6
+    try:
+        with world.client() as client:
+            answer = no(client.ask(PLACE_ORDER, order(price=397.0), timeout=0.3))
+        assert answer.status == "DEADLINE_EXCEEDED"
+        allowed = world.sidecar.wait_audit(iface="grpc", outcome="allow", price=397)
+        world.sidecar.wait_audit(outcome="success", decision_id=allowed["decision_id"])
+    finally:
+        world.sandbox.delays.clear()
+
+
 def test_a_client_that_cancels_while_its_order_waits_for_a_price_sends_none(world: World) -> None:
     orders = len(world.sandbox.orders())
     world.sandbox.delays[3203] = world.sandbox.delays[3202] = 1.0
