@@ -13,9 +13,9 @@ from grpclib.reflection.service import ServerReflection
 
 from sidecar.desk import Desks
 from sidecar.listeners.door import cannot_listen
-from sidecar.listeners.grpc_call import Calls
 from sidecar.listeners.grpc_guard import IFACE, Bounds, GuardedConnection
 from sidecar.listeners.grpc_messages import POOL
+from sidecar.listeners.grpc_runner import Calls
 from sidecar.listeners.grpc_service import FutuOpenD
 from sidecar.listeners.room import Room
 from sidecar.policy.decision import Code, Refusal

@@ -16,21 +16,12 @@ from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, Connection, EventsProcessor
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import (
-    DataReceived,
-    Event,
-    PingReceived,
-    PriorityUpdated,
-    RemoteSettingsChanged,
-    RequestReceived,
-    StreamReset,
-    UnknownFrameReceived,
-    WindowUpdated,
-)
+from h2.events import DataReceived, Event, RemoteSettingsChanged
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
+from sidecar.listeners.grpc_flood import Flood
 from sidecar.metrics import Metrics
 
 log = structlog.get_logger()
@@ -67,23 +58,6 @@ class Bounds:
     handshake_timeout: float
     client_buffer: int
     client_stall: float
-
-
-class Allowance:
-    """A bucket of `most` that fills up again with `rate` a second."""
-
-    __slots__ = ("_at", "_left", "_most", "_rate")
-
-    def __init__(self, most: float, rate: float, now: float) -> None:
-        self._most = self._left = most
-        self._rate = rate
-        self._at = now
-
-    def take(self, count: int, now: float) -> bool:
-        """False when there is not enough left."""
-        self._left = min(self._most, self._left + (now - self._at) * self._rate) - count
-        self._at = now
-        return self._left >= 0
 
 
 class _Gathered:
@@ -173,10 +147,7 @@ class GuardedConnection(asyncio.Protocol):
             return
         self._admitted = True
         now = self._began = self._heard = asyncio.get_running_loop().time()
-        # what carries no request: opened and dropped calls, pings, settings, priorities
-        self._idle_talk = Allowance(200, 50, now)
-        self._windows = Allowance(20_000, 10_000, now)
-        self._crumbs: dict[int, list[int]] = {}
+        self._flood = Flood(now)
         self._h2 = h2 = H2Connection(config=_H2)
         h2.local_settings = Settings(
             client=False,
@@ -238,10 +209,11 @@ class GuardedConnection(asyncio.Protocol):
             # SECURITY: whatever bytes make h2 raise, they end their own connection and print nothing
             self.cut("protocol", f"{type(error).__name__} in HTTP/2")
             return False
-        if not self._within_bounds(events):
+        if not self._flood.tolerates(events, self._h2.streams, self._heard):
             self._calm_down()
             return False
         for event in events:
+            self._introduced = self._introduced or isinstance(event, RemoteSettingsChanged)
             self._events.process(event)
         if self._h2.encoder.header_table_size > _HEADER_TABLE:
             # SECURITY: a client may ask for a table of gigabytes, which is filled and searched through with every answer
@@ -251,39 +223,6 @@ class GuardedConnection(asyncio.Protocol):
         else:
             self._connection.flush()
         return not self._ended
-
-    def _within_bounds(self, events: list[Event]) -> bool:
-        idle_talk = windows = 0
-        with_request: Any = None
-        for event in events:
-            kind = type(event)
-            if kind is DataReceived:
-                if not self._data_is_worth_it(cast(DataReceived, event)):
-                    return False
-            elif kind is WindowUpdated:
-                windows += 1
-            elif kind is RequestReceived:
-                with_request = cast(RequestReceived, event).priority_updated
-            elif kind is PriorityUpdated:
-                idle_talk += event is not with_request
-            elif kind in (StreamReset, PingReceived, RemoteSettingsChanged, UnknownFrameReceived):
-                idle_talk += 1
-                self._introduced = self._introduced or kind is RemoteSettingsChanged
-        now = self._heard
-        return self._idle_talk.take(idle_talk, now) and self._windows.take(windows, now)
-
-    def _data_is_worth_it(self, event: DataReceived) -> bool:
-        """Whether a call's data comes in frames of a sensible size: each costs far more memory than it carries."""
-        stream_id = event.stream_id
-        seen = self._crumbs.get(stream_id)
-        if seen is None:
-            if len(self._crumbs) > 2 * MAX_STREAMS:
-                open_streams = self._h2.streams
-                self._crumbs = {number: kept for number, kept in self._crumbs.items() if number in open_streams}
-            seen = self._crumbs[stream_id] = [0, 0]
-        seen[0] += 1
-        seen[1] += len(event.data)
-        return seen[0] <= 64 + seen[1] // 256
 
     # -- time and ends --------------------------------------------------------------------------------------------
 

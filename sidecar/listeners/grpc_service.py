@@ -111,8 +111,6 @@ class FutuOpenD:
             request = await call.recv_message()
         except Unreadable as error:
             raise Denied(self._gate.refuse(caller, None, 0, error.refusal), error.status) from None
-        if request is None:
-            raise self._malformed(caller, 0, "the call has no message")
         unknown = UnknownFieldSet(request)
         if len(unknown):
             # it may mean something to its sender, such as that nothing is to be done
@@ -216,10 +214,9 @@ class _Feed:
 async def _asked_for(call: Call) -> int:
     """The number of what a client without a good key asks for, which only the audit wants to know; 0 where it says none."""
     try:
-        request = await call.recv_message()
+        return int((await call.recv_message()).proto_id)
     except Unreadable:
         return 0
-    return 0 if request is None else int(request.proto_id)
 
 
 def _read_body(raw: bytes, row: Row, prepare: Prepare) -> Message:

@@ -21,7 +21,7 @@ from sidecar.app import App
 from sidecar.desk import Desks
 from sidecar.gate import Refused
 from sidecar.listeners.grpc_call import InHand
-from sidecar.listeners.grpc_guard import Allowance
+from sidecar.listeners.grpc_flood import Allowance
 from sidecar.listeners.grpc_messages import POOL, FutuRequest, FutuResponse, PushEvent, SubscribePushRequest
 from sidecar.policy.decision import Code
 from sidecar.wire.messages import message_class

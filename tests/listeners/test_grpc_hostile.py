@@ -388,6 +388,12 @@ def test_rubbish_for_the_services_without_a_key_is_refused_too(world: World) -> 
             large = client.open(None, path=path)
             client.data(large, framed(b"", size=70_000), end=False)
             assert client.trailers(large)["sidecar-code"] == "body_too_large"
+        for path in ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"):
+            empty = client.open(None, path=path)
+            client.data(empty, b"")
+            assert client.trailers(empty)["grpc-message"].startswith(
+                "[sidecar:malformed_request] the call has no message"
+            )
         assert client.call(world.key, GLOBAL_STATE)["grpc-status"] == OK
 
 
