@@ -36,13 +36,13 @@ class Outbox(Generic[T]):
     def put(self, item: T, size: int) -> bool:
         """Let `item` of `size` bytes wait. False when the bound is passed: then it is not kept, and the client should be cut.
 
-        An empty outbox takes an item of any size: one long answer does not make a slow client. A closed one drops what it
-        is given and says True, for there is nobody left to cut.
+        One that is at most an eighth full takes an item of any size: a long answer does not make a slow client. A closed
+        one drops what it is given and says True, for there is nobody left to cut.
         """
         if self._closed:
             return True
         unsent = self._waiting_size + self._in_hand
-        if unsent and unsent + size > self._bound:
+        if unsent > self._bound // 8 and unsent + size > self._bound:
             return False
         self._waiting.append(item)
         self._waiting_size += size

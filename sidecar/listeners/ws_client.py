@@ -15,10 +15,10 @@ from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller
 from sidecar.listeners.introduction import Introduction, read_introduction
-from sidecar.listeners.outbox import Outbox
 from sidecar.listeners.refusals import NATIVE
 from sidecar.listeners.room import Room
 from sidecar.listeners.ws_login import IFACE, by_introduction, by_javascript_login
+from sidecar.listeners.ws_sender import Sender
 from sidecar.policy.decision import Code, Refusal
 from sidecar.relay import Relay, RelaySettings
 from sidecar.returns import Returns
@@ -34,8 +34,6 @@ log = structlog.get_logger()
 
 LAST_WORDS = 5.0
 """Seconds in which a client that is let go may still read what was sent to it, and say goodbye."""
-_REASON_BYTES = 123
-"""The room of a WebSocket close frame for its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,6 @@ class WsClient:
         upgraded: Caller | None, *, backing: Backing, room: Room[WsClient],
     ) -> None:  # fmt: skip
         self._socket = socket
-        self._writer = writer
         self._transport = transport
         self._address = address
         self._upgraded = upgraded
@@ -66,7 +63,9 @@ class WsClient:
         self._room = room
         self._framing: Framing | None = None
         self._relay: Relay | None = None
-        self._outbox: Outbox[bytes] = Outbox(backing.limits.client_buffer)
+        self._sender = Sender(
+            socket, writer, transport, backing.limits.client_buffer, pace=self._pace, too_slow=self._cut
+        )
         self._loop = asyncio.get_running_loop()
         self._chunks: list[bytes] = []
         self._heads: list[Head] = []
@@ -74,12 +73,9 @@ class WsClient:
         """Frames of the messages that arrived together, and the bytes of them."""
         self._readable = asyncio.Event()
         self._readable.set()
-        self._stalled_since = 0.0
         self._ended = False
         self._deadline = self._loop.time() + backing.limits.handshake_timeout
         """When a client that showed no key must have logged in, and one that was let go must be gone."""
-        self._close_code = int(WSCloseCode.OK)
-        self._close_reason = ""
         self.cipher: Cipher | None = None
         self.push_fmt = PROTOBUF
 
@@ -88,7 +84,7 @@ class WsClient:
     async def serve(self) -> None:
         """Until the connection has ended, by either side. Cancelled when the client has vanished."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._send())
+            group.create_task(self._sender.run())
             try:
                 await self._listen()
             finally:
@@ -110,25 +106,12 @@ class WsClient:
             else:
                 return
 
-    async def _send(self) -> None:
-        try:
-            while messages := await self._outbox.take():
-                self._caught_up()
-                if self._socket.closed:
-                    return
-                # aiohttp sends each message by itself, which costs more than all the rest of its way
-                self._transport.write(b"".join(part for one in messages for part in (ws_frame.binary_header(one), one)))
-                await self._writer.drain()
-            await self._socket.close(code=self._close_code, message=_short(self._close_reason))
-        except ConnectionError:
-            self._outbox.close(discard=True)  # it has gone; whoever reads from it notices
-
     def _left(self) -> None:
         """Nothing more is read from the client."""
         self._hand_on()
         if not self._ended:
             self._ended = True
-            self._outbox.close(discard=True)
+            self._sender.discard()
         if self._relay is not None:
             self._relay.client_gone()
 
@@ -150,7 +133,7 @@ class WsClient:
             row = catalog.CATALOG.get(unfit.proto_id)
             refusal = Refusal(Code(unfit.code), str(unfit))
             refused = self._backing.gate.refuse(self._who(), row, unfit.proto_id, refusal)
-            self._put(framing.answer(unfit, replies.refusal(unfit.fmt, refused.text)))
+            self._sender.put(framing.answer(unfit, replies.refusal(unfit.fmt, refused.text)))
             if self._relay is None:
                 self._end(WSCloseCode.POLICY_VIOLATION, refused.text)
             return
@@ -207,7 +190,7 @@ class WsClient:
                 Code.KEY_MISSING, "the first message must be InitWebSocket, as `start` of the SDK sends it"
             )
             refused = gate.refuse(self._who(), catalog.CATALOG.get(command), command, refusal)
-            self._put(ws_frame.js_reply(command, section, replies.refusal(PROTOBUF, refused.text)))
+            self._sender.put(ws_frame.js_reply(command, section, replies.refusal(PROTOBUF, refused.text)))
             self._end(WSCloseCode.POLICY_VIOLATION, refused.text)
             return
         row = catalog.CATALOG[catalog.INIT_WEBSOCKET]
@@ -215,7 +198,7 @@ class WsClient:
         if no is not None:
             # with an error in its header the SDK tells its user and tries no more; closed without, it would for ever
             refused = gate.refuse(caller, row, row.id, no)
-            self._put(ws_frame.login_refused(section, NATIVE[no.code].http, no.code.value, refused.text))
+            self._sender.put(ws_frame.login_refused(section, NATIVE[no.code].http, no.code.value, refused.text))
             self._end(WSCloseCode.POLICY_VIOLATION, refused.text)
             return
         choices = InitChoices(programming_language="JavaScript")
@@ -225,7 +208,7 @@ class WsClient:
             self._end(WSCloseCode.TRY_AGAIN_LATER, opened.text)
             return
         now = int(gate.grants.now().timestamp())
-        self._put(ws_frame.login_accepted(section, now, opened.s2c.connID))
+        self._sender.put(ws_frame.login_accepted(section, now, opened.s2c.connID))
         gate.metrics.allowed(IFACE, caller.key_id or "").inc()
 
     async def _introduce(self, chunk: bytes, head: Head) -> None:
@@ -252,14 +235,14 @@ class WsClient:
             self._refuse_first(head, opened, WSCloseCode.TRY_AGAIN_LATER)
         elif intro is not None:
             self.push_fmt = intro.push_fmt
-            self._put(intro.welcome(opened.s2c))
+            self._sender.put(intro.welcome(opened.s2c))
             gate.metrics.allowed(IFACE, caller.key_id or "").inc()
         elif self._relay is not None:
             self._relay.receive(chunk, [head])
 
     def _refuse_first(self, head: Head, refused: Refused, code: WSCloseCode = WSCloseCode.POLICY_VIOLATION) -> None:
         fmt = frame.JSON if head.fmt == frame.JSON else PROTOBUF
-        self._put(frame.build(head.proto_id, head.serial, replies.refusal(fmt, refused.text), fmt=fmt))
+        self._sender.put(frame.build(head.proto_id, head.serial, replies.refusal(fmt, refused.text), fmt=fmt))
         self._end(code, refused.text)
 
     async def _open(self, caller: Caller, choices: InitChoices, first_serial: int, row: catalog.Row | None) -> Any:
@@ -282,7 +265,7 @@ class WsClient:
         if self._ended or framing is None:
             return
         for one in ws_frame.frames_in(data):
-            self._put(framing.give(one))
+            self._sender.put(framing.give(one))
 
     def pause_reading(self) -> None:
         self._readable.clear()
@@ -293,26 +276,14 @@ class WsClient:
     def end(self, reason: str) -> None:
         """The relay's session with OpenD is over; the client should connect anew."""
         if isinstance(self._framing, JsFraming):
-            self._put(ws_frame.disconnected(reason))
+            self._sender.put(ws_frame.disconnected(reason))
         self._end(WSCloseCode.SERVICE_RESTART, reason)
 
-    # -- to the client --------------------------------------------------------------------------------------------
+    # -- ends -----------------------------------------------------------------------------------------------------
 
-    def _put(self, message: bytes) -> None:
-        outbox, buffer = self._outbox, self._backing.limits.client_buffer
-        if not outbox.put(message, len(message)):
-            self._cut(f"{outbox.unsent} bytes are unsent")
-        elif not self._stalled_since and outbox.unsent > buffer // 8:
-            self._stalled_since = self._loop.time()
-            if self._relay is not None:
-                self._relay.client_writable(False)
-
-    def _caught_up(self) -> None:
-        """Called when what was in hand has been sent."""
-        if self._stalled_since and self._outbox.unsent <= self._backing.limits.client_buffer // 8:
-            self._stalled_since = 0.0
-            if self._relay is not None:
-                self._relay.client_writable(True)
+    def _pace(self, writable: bool) -> None:
+        if self._relay is not None:
+            self._relay.client_writable(writable)
 
     def _cut(self, why: str) -> None:
         log.warning("a client reads too slowly and was cut", address=self._address, why=why)
@@ -325,14 +296,13 @@ class WsClient:
             return
         self._ended = True
         self._deadline = self._loop.time() + LAST_WORDS
-        self._close_code, self._close_reason = int(code), reason
-        self._outbox.close()
+        self._sender.close(int(code), reason)
         self._readable.set()
 
     def drop(self) -> None:
         """End it at once, whatever is unsent."""
         self._ended = True
-        self._outbox.close(discard=True)
+        self._sender.discard()
         self._readable.set()
         self._room.leave(self)
         self._transport.abort()
@@ -363,7 +333,7 @@ class WsClient:
         if self._ended:
             if now > self._deadline:
                 self.drop()  # it does not read what it was told last
-        elif self._stalled_since and now - self._stalled_since > self._backing.limits.client_stall:
+        elif self._sender.behind(now) > self._backing.limits.client_stall:
             self._cut(f"it fell behind for more than {self._backing.limits.client_stall:g} s")
         elif self._relay is None and self._upgraded is None and now > self._deadline:
             self._backing.gate.metrics.client_cut("idle")
@@ -376,9 +346,3 @@ class WsClient:
         """Now and then: answer what OpenD leaves unanswered."""
         if self._relay is not None:
             self._relay.give_up_overdue()
-
-
-def _short(reason: str) -> bytes:
-    """As much of a reason as a close frame holds."""
-    encoded = reason.encode("utf-8", "replace")
-    return encoded if len(encoded) <= _REASON_BYTES else encoded[:_REASON_BYTES].decode("utf-8", "ignore").encode()

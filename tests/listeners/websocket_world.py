@@ -10,7 +10,7 @@ from websocket_client import FrameClient, JsClient, key_with_md5
 
 ORIGIN = "https://desk.example.com"
 REQUEST_BODY = 64 * 1024
-HANDSHAKE = 1.5
+HANDSHAKE = 1.0
 
 BOT = ("qot:read", "acc:read", "trade:simulate")
 

@@ -8,7 +8,7 @@ from hashlib import md5
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import BodyError, WireError
@@ -203,6 +203,7 @@ _ANYTHING = st.binary(max_size=120) | st.builds(
 )
 
 
+@settings(deadline=None)
 @given(_ANYTHING)
 def test_no_bytes_raise_anything_but_a_wire_error(message: bytes) -> None:
     for framing in (JsFraming(64, 0.0), FrameFraming(64)):
@@ -212,12 +213,14 @@ def test_no_bytes_raise_anything_but_a_wire_error(message: bytes) -> None:
             assert frame.digest_matches(chunk, head) or isinstance(framing, FrameFraming)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_no_login_raises_anything_but_a_body_error(body: bytes) -> None:
     with contextlib.suppress(BodyError):
         assert isinstance(ws_frame.read_login(body), str)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.binary(max_size=20)), max_size=20))
 def test_every_reply_finds_its_section_in_whatever_order_replies_come(requests: list[tuple[int, int, bytes]]) -> None:
     framing = JsFraming(CAP, 0.0)
