@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,10 +29,10 @@ from grpcio_client import (
     stubs,
     subscription,
 )
-from live import LiveSandbox, LiveSidecar, Stage, eventually
+from live import PROJECT, LiveSandbox, LiveSidecar, Stage, eventually
 
 from sidecar.listeners import grpc_messages
-from sidecar.wire.messages import message_class
+from sidecar.wire.messages import message_class, pb_folder
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")
 HERE = {"websocket": "off", "rest": "off", "mcp": "off"}
@@ -365,6 +367,43 @@ def test_large_and_compressed_messages_are_refused_by_name(world: World) -> None
     assert large.code == "body_too_large"
     assert "4194368" in large.text
     assert fits.code == "malformed_request"
+
+
+def test_the_lines_of_the_readme_print_a_price_and_then_pushes(world: World) -> None:
+    text = (PROJECT / "README.md").read_text()
+    lines = text[text.index("### gRPC") :].split("```python\n")[1].split("```")[0]
+    lines = lines.replace("127.0.0.1:33333", f"127.0.0.1:{world.sidecar.doors['grpc']}")
+    lines = lines.replace("fc_…", world.keys["reader"])
+    pb, _ = stubs()
+    folders = f"{Path(pb.__file__).parent}{os.pathsep}{pb_folder()}"
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", lines],
+        env={**os.environ, "PYTHONPATH": folders},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as script:
+        assert script.stdout is not None
+        try:
+            assert float(script.stdout.readline()) > 100
+            with world.client("reader") as client:
+                # the stream of the script may not stand yet: prices move until it has seen one
+                yes(client.ask(SUBSCRIBE, subscription()))
+                seen = threading.Event()
+                mover = threading.Thread(target=move_prices, args=(world, seen))
+                mover.start()
+                line = script.stdout.readline()
+                seen.set()
+                mover.join(5)
+            assert line == "quote HK.00700\n"
+        finally:
+            script.kill()
+
+
+def move_prices(world: World, enough: threading.Event) -> None:
+    for number in range(200):
+        world.sandbox.set_price("HK.00700", f"{400 + number % 2 * 0.2:.1f}")
+        if enough.wait(0.05):
+            return
 
 
 REFLECTION = """
