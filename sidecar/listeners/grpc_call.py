@@ -17,7 +17,7 @@ from grpclib.server import Stream
 
 from sidecar.gate import Refused
 from sidecar.listeners.grpc_guard import GuardedConnection
-from sidecar.listeners.refusals import NATIVE
+from sidecar.listeners.refusals import NATIVE, retry_after
 from sidecar.policy.decision import Code, Refusal
 
 SMALL_MESSAGE = 64 * 1024
@@ -150,8 +150,9 @@ class Call(Stream[Any, Any]):
         metadata = {"sidecar-code": refused.code.value}
         if refused.decision_id:
             metadata["sidecar-decision-id"] = refused.decision_id
-        if refused.retry_after is not None and not refused.unknown:
-            metadata["retry-after"] = str(refused.retry_after)
+        wait = retry_after(refused)
+        if wait is not None:
+            metadata["retry-after"] = str(wait)
         await self.end(status, refused.text, metadata)
 
     def forget(self) -> None:

@@ -20,7 +20,7 @@ from sidecar.grants import Caller, Grant
 from sidecar.listeners.mcp_filling import DRY_RUN, IDEMPOTENCY_KEY
 from sidecar.listeners.mcp_tool import Tool
 from sidecar.listeners.mcp_tools import MY_LIMITS, TOOLS
-from sidecar.listeners.refusals import NATIVE
+from sidecar.listeners.refusals import NATIVE, retry_after
 from sidecar.policy.decision import Code, Decision, Refusal
 from sidecar.policy.worth import plain
 from sidecar.wire import catalog, rest_body
@@ -145,7 +145,7 @@ def refused(refusal: Refused) -> Result:
     return _error(
         f"{refusal.text}; {_advice(refusal)}",
         refusal.code.value,
-        retry_after=None if refusal.unknown else refusal.retry_after,
+        retry_after=retry_after(refusal),
         decision_id=refusal.decision_id,
     )
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from grpclib.const import Status
 
+from sidecar.gate import Refused
 from sidecar.policy.decision import Code
 
 
@@ -60,3 +61,17 @@ NATIVE: Mapping[Code, Native] = MappingProxyType(
         Code.CLIENT_GONE: Native(499, Status.CANCELLED),
     }
 )
+
+_WAIT: Mapping[Code, int] = MappingProxyType({Code.RATE: 60, Code.CANCEL_FLOOD: 60, Code.DAILY_VALUE: 3600})
+"""Seconds where the rule itself does not know: what is certain to be enough, or a good time to look again."""
+
+
+def retry_after(refused: Refused) -> int | None:
+    """Seconds, at least 1, after which the same request may pass; None where waiting does not help.
+
+    None also for what was sent and whose outcome is unknown: whoever repeats it may place an order twice.
+    """
+    if refused.unknown:
+        return None
+    wait = refused.retry_after if refused.retry_after is not None else _WAIT.get(refused.code)
+    return None if wait is None else max(1, wait)

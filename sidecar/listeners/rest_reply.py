@@ -11,16 +11,13 @@ from aiohttp import web
 
 from sidecar.desk import Reply
 from sidecar.gate import Refused
-from sidecar.listeners.refusals import NATIVE
+from sidecar.listeners.refusals import NATIVE, retry_after
 from sidecar.policy.decision import Code, Decision
 from sidecar.policy.worth import plain
 from sidecar.wire import rest_body
 from sidecar.wire.messages import message_class
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-_WAIT: Mapping[Code, int] = {Code.RATE: 60, Code.CANCEL_FLOOD: 60, Code.DAILY_VALUE: 3600}
-"""Seconds, for a Retry-After where the rule itself does not know: what is certain to be enough, or a good time to look."""
 
 _LARGE = 256 * 1024
 """Bytes of an answer above which it is turned into JSON in a thread, so that the other clients go on meanwhile."""
@@ -52,10 +49,9 @@ def of_refusal(refused: Refused, status: int | None = None, headers: Mapping[str
         more["X-Decision-Id"] = refused.decision_id
     if found == 401:
         more["WWW-Authenticate"] = "Bearer" if code is Code.KEY_MISSING else 'Bearer error="invalid_token"'
-    wait = refused.retry_after if refused.retry_after is not None else _WAIT.get(code)
-    # whoever repeats an order of unknown outcome may place it twice: no invitation to that
-    if wait is not None and not refused.unknown:
-        more["Retry-After"] = str(max(1, wait))
+    wait = retry_after(refused)
+    if wait is not None:
+        more["Retry-After"] = str(wait)
     content = {
         "ret_type": -1, "ret_msg": refused.text, "err_code": None, "s2c": None,
         "code": code.value, "decision_id": refused.decision_id,

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
+from sidecar.border import shown
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller
@@ -169,7 +170,7 @@ class WsClient:
         """What is not WebSocket any more; aiohttp has closed the connection already, with the code that belongs to it."""
         if not isinstance(error, WebSocketError):
             return
-        refusal = Refusal(Code.MALFORMED_REQUEST, f"not a WebSocket message: {error}")
+        refusal = Refusal(Code.MALFORMED_REQUEST, f"not a WebSocket message: {shown(str(error))}")
         if error.code == WSCloseCode.MESSAGE_TOO_BIG:
             limit = self._backing.limits.request_body
             refusal = Refusal(Code.BODY_TOO_LARGE, f"a message is too long, the limit of a body is {limit} bytes")
