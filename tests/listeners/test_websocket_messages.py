@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 from collections.abc import Iterator
 from hashlib import md5
 from typing import Any
@@ -321,6 +323,54 @@ async def test_a_scope_that_is_missing_is_named(world: World) -> None:
         reply = await client.ask(2202, client.order_request())
         assert code_of(reply) == "scope"
         assert "this key has qot:read" in reply.retMsg
+
+
+@pytest.mark.parametrize("framing", ["frames", "js"])
+async def test_no_messages_harm_anybody_or_reach_opend(world: World, framing: str) -> None:
+    """Random ones, and good ones with something changed. Of the latter only those may pass that still are requests."""
+    chance = random.Random(20_251)  # the same on every run
+    witness = await world.frames(world.bot).__aenter__()
+    assert await alive(witness)
+    before = len(world.opend.orders())
+    good = {
+        "frames": [build(2202, 3, witness.order_request().SerializeToString()), build(STATE, 3, b"\x0a\x02\x08\x00")],
+        "js": [REQUEST.pack(SIGN, 2202, 3) + witness.order_request().SerializeToString(), REQUEST.pack(SIGN, STATE, 3)],
+    }[framing]
+    for _ in range(40):
+        client = world.frames(world.reader) if framing == "frames" else world.js(key=world.reader)
+        async with client:
+            await (client.introduce() if isinstance(client, FrameClient) else client.login(None))
+            for _ in range(chance.randint(1, 6)):
+                message = bytearray(chance.choice(good))
+                for _ in range(chance.randint(0, 4)):
+                    message[chance.randrange(len(message))] = chance.randrange(256)
+                kept = len(message) if chance.random() < 0.7 else chance.randrange(len(message))
+                await client.raw(bytes(message[:kept]) + chance.randbytes(chance.choice([0, 0, 0, 1, 50])))
+    assert await alive(witness)
+    assert len(world.opend.orders()) == before, "this key may not trade, whatever it says"
+    await witness.__aexit__()
+
+
+async def test_bytes_that_are_no_websocket_harm_nobody(world: World) -> None:
+    chance = random.Random(44_444)
+    for _ in range(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+        head = (
+            f"GET /?token={world.bot} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n\r\n"
+        )
+        writer.write(head.encode())
+        assert b" 101 " in await reader.readline()
+        writer.write(chance.randbytes(chance.randint(1, 400)))
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert await works(world)
+
+
+async def works(world: World) -> bool:
+    async with world.frames(world.bot) as client:
+        return await alive(client)
 
 
 async def test_no_error_of_a_client_is_one_of_the_sidecar(world: World) -> None:
