@@ -11,6 +11,7 @@ from scenarios.scenario_table import Ask
 
 from sidecar.wire.catalog import CATALOG
 from sidecar.wire.messages import message_class
+from sidecar.wire.rest_body import envelope
 
 REFUSAL = re.compile(r"\[sidecar:(\w+)\] (.*?)(?: \(decision (\w{26})\)(?:; .*)?)?$", re.DOTALL)
 """What follows the decision is advice to a model."""
@@ -39,7 +40,15 @@ class Answer:
 
     @property
     def order_id(self) -> str:
-        return str(self.response.s2c.orderIDEx)
+        return str(self.tree.get("order_id_ex", ""))
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """OpenD's s2c, with names in snake_case; {} where it said no."""
+        if hasattr(self.response, "tree"):
+            found: dict[str, Any] = self.response.tree
+            return found
+        return {} if self.response is None else envelope(self.response)["s2c"] or {}
 
 
 class Client(Protocol):

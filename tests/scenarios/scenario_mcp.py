@@ -115,10 +115,10 @@ def _answer(status: int, reply: dict[str, Any]) -> Answer:
     said = result["structuredContent"]
     assert [json.loads(part["text"]) for part in result["content"]] == [said], "for clients that read text alone"
     if not result.get("isError"):
-        response = SimpleNamespace(retType=0, s2c=SimpleNamespace(orderIDEx=said.get("order_id_ex", "")), tree=said)
-        return Answer(None, "", response=response, native=status)
+        tree = {name: value for name, value in said.items() if name not in ("status", "decision_id", "replayed")}
+        return Answer(None, "", response=SimpleNamespace(retType=0, tree=tree), native=status)
     if said["code"] == "opend":
-        return Answer(None, said["error"], response=SimpleNamespace(retType=said["ret_type"]), native=status)
+        return Answer(None, said["error"], response=SimpleNamespace(retType=said["ret_type"], tree={}), native=status)
     code, message, decision_id = understood(said["error"])
     assert (code, decision_id) == (said["code"], said["decision_id"])
     return Answer(code, message, decision_id, native=status, retry_after=said["retry_after"])

@@ -73,10 +73,7 @@ class RestClient:
 
 def _answer(reply: aiohttp.ClientResponse, content: dict[str, Any]) -> Answer:
     if reply.status == 200:
-        s2c = content["s2c"] or {}
-        response = SimpleNamespace(
-            retType=content["ret_type"], s2c=SimpleNamespace(orderIDEx=s2c.get("order_id_ex", "")), tree=s2c
-        )
+        response = SimpleNamespace(retType=content["ret_type"], tree=content["s2c"] or {})
         return Answer(None, content["ret_msg"] or "", response=response, native=200)
     code, message, decision_id = understood(content["ret_msg"])
     assert code == content["code"], "the code by itself and the one in the text are the same"

@@ -30,6 +30,8 @@ class Seen:
     """None: the client had gone."""
     message: str
     """What the answer says, orders named as in the table."""
+    reply: dict[str, Any]
+    """OpenD's s2c as the client reads it, in the names of REST."""
     records: list[dict[str, Any]]
     decisions: list[str]
     """The decision ids of the records."""
@@ -86,6 +88,7 @@ async def run(world: World, scenario: Scenario, key_id: str, door: str) -> Seen:
     return Seen(
         answer=answer,
         message="" if answer is None else _named(answer.message, names),
+        reply={} if answer is None else _named(answer.tree, names),
         records=[_common(record, names) for record in records],
         decisions=[record.get("decision_id", "") for record in records],
         counted=counted,
@@ -132,7 +135,7 @@ async def _do_what_happened_before(client: Client, scenario: Scenario, orders: d
         if not step.by:
             answer = await client.ask(step.ask.naming(orders))
             assert answer.code is None, f"what happened before was refused: {answer.message}"
-            if hasattr(getattr(answer.response, "s2c", None), "orderIDEx"):
+            if answer.order_id:
                 orders["$mine"] = answer.order_id
 
 

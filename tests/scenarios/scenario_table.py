@@ -16,7 +16,8 @@ FOLDER = Path(__file__).parent
 ALLOWED, OPENDS_NO = "allowed", "refused by OpenD"
 _WORDS = frozenset(
     ["scenario", "key", "before", "before it connects", "once connected", "meanwhile", "request", "c2s", "with", "expect",
-     "says", "forwarded", "doors", "differs", "shows"]
+     "says", "forwarded", "doors", "differs", "shows", "reply",
+     "tells", "hides"]
 )  # fmt: skip
 _STEP_WORDS = frozenset(["by", "request", "c2s", "with"])
 
@@ -79,6 +80,11 @@ class Scenario:
     says: tuple[str, ...]
     forwarded: dict[str, Any] | None
     """The c2s that OpenD receives where it is not the one asked; {} = nothing, although allowed."""
+    reply: str | None
+    """`same`: what the client is told must be the same at every door, to the last field."""
+    tells: tuple[str, ...]
+    hides: tuple[str, ...]
+    """Texts that must be, and must not be, somewhere in the answer."""
     doors: Mapping[str, Any]
     """Door → why it cannot express this, or {expect, because}."""
     differs: Mapping[str, str]
@@ -103,7 +109,6 @@ def scenarios() -> Iterator[Scenario]:
 
 
 def _scenario(table: str, given: dict[str, Any], said: dict[str, Any]) -> Scenario:
-    says = said.get("says", ())
     doors = said.get("doors", {})
     for door, exception in doors.items():
         assert isinstance(exception, str) or exception.keys() == {"expect", "because"}, (said["scenario"], door)
@@ -118,11 +123,18 @@ def _scenario(table: str, given: dict[str, Any], said: dict[str, Any]) -> Scenar
         meanwhile=said.get("meanwhile"),
         ask=_ask(given, said),
         expect=said["expect"],
-        says=(says,) if isinstance(says, str) else tuple(says),
+        says=_texts(said.get("says", ())),
         forwarded=said.get("forwarded"),
+        reply=said.get("reply"),
+        tells=_texts(said.get("tells", ())),
+        hides=_texts(said.get("hides", ())),
         doors=doors,
         differs=said.get("differs", {}),
     )
+
+
+def _texts(said: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said)
 
 
 def _step(given: dict[str, Any], said: dict[str, Any]) -> Step:

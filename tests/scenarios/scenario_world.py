@@ -147,7 +147,8 @@ class _Unsummed:
 
 
 def _enrich(sandbox: LiveSandbox) -> None:
-    """Enough cash for all orders of all scenarios, which rest until the end."""
+    """Enough cash for all orders of all scenarios, which rest until the end, and enough on offer for those that do not."""
+    sandbox.sandbox.set_price("HK.00700", "480", 10_000_000)
     for account in sandbox.sandbox.accounts.values():
         for currency in (Currency.HKD, Currency.USD):
             account.pay(currency, Decimal(10**10), "for the scenarios", 0.0)

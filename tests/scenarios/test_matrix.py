@@ -6,6 +6,7 @@ A door that is not here fails a test, and so does a code that no scenario shows.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,9 @@ def _as_the_table_says(scenario: Scenario, door: str, expected: str, seen: Seen)
         assert [number for number, _ in seen.frames] == [scenario.ask.proto_id], (door, seen.frames)
         arrived = {name: value for name, value in seen.frames[0][1].items() if value != "<tag>"}
         assert arrived == forwarded, f"{door}: OpenD receives what was asked"
+    told = json.dumps(seen.reply)
+    assert [text for text in scenario.tells if text not in told] == [], f"{door} does not tell: {told[:2000]}"
+    assert [text for text in scenario.hides if text in told] == [], f"{door} tells: {told[:2000]}"
     if allowed:
         assert seen.records == [] or seen.records[0]["outcome"] == "allow"
 
@@ -122,6 +126,8 @@ def _same_through_all(scenario: Scenario, seen: dict[str, Seen]) -> None:
             assert _compared(scenario, shown) == _compared(scenario, alike[first]), f"the audit differs: {both}"
             assert shown.counted == alike[first].counted, f"the counters differ: {both}"
             assert shown.frames == alike[first].frames, f"what reached OpenD differs: {both}"
+            if scenario.reply == "same":
+                assert shown.reply == alike[first].reply, f"the answers differ: {both}"
 
 
 def _compared(scenario: Scenario, seen: Seen) -> list[dict[str, Any]]:
