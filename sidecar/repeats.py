@@ -33,6 +33,8 @@ class Begun:
     """This is the first write under its key: carry it out, then say what came of it."""
 
     attempt: Attempt
+    reserves: bool
+    """Whether it is an order, which the ledger holds a reservation of before it is sent."""
     told: asyncio.Future[Outcome]
     """What the repeats that wait are answered."""
 
@@ -66,14 +68,13 @@ class Repeats:
         key_id, request_hash = asked.caller.key_id or "", _hash_of(asked)
         under_way = self._under_way.get((key_id, token))
         try:
-            known = under_way.attempt if under_way is not None else self._ledger.attempt(key_id, token)
+            # SECURITY: the way out waits for no disk: a cancel that is sent twice cancels once
+            known = under_way.attempt if under_way else self._ledger.attempt(key_id, token, look_up=asked.is_order)
         except RecordError as error:
-            if asked.is_order:
-                return Refusal(Code(error.code), str(error))
-            known = None  # the way out needs no ledger: a cancel that is sent twice cancels once
+            return Refusal(Code(error.code), str(error))
         if known is None:
             attempt = Attempt(key_id, token, request_hash, asked.decision_id, self._clock())
-            begun = Begun(attempt, asyncio.get_running_loop().create_future())
+            begun = Begun(attempt, asked.is_order, asyncio.get_running_loop().create_future())
             self._under_way[attempt.key] = begun
             self._ledger.attempt_begun(attempt, reserves=asked.is_order)
             return begun
@@ -104,7 +105,7 @@ class Repeats:
 
     def failed(self, begun: Begun) -> None:
         """The first was cut short. What the ledger holds a reservation of may have been sent."""
-        if self._ledger.row_of(begun.attempt.decision_id) is not None:
+        if begun.reserves and self._ledger.row_of(begun.attempt.decision_id) is not None:
             self.ended(begun, _unknown(begun.attempt))
             return
         refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, "the first request under this idempotency key was not carried out")
@@ -112,8 +113,10 @@ class Repeats:
 
     def _accepted(self, asked: Asked, attempt: Attempt) -> bytes | None:
         """OpenD's answer, made again from what it reported of the order: that it took it, and its ids."""
+        if asked.row.id != catalog.PLACE_ORDER:
+            return None
         row = self._ledger.row_of(attempt.decision_id)
-        if asked.row.id != catalog.PLACE_ORDER or row is None or row.state is not State.ACCEPTED:
+        if row is None or row.state is not State.ACCEPTED:
             return None
         request: Any = asked.message
         response: Any = message_class(asked.row.response or "")()

@@ -254,8 +254,8 @@ async def test_in_the_same_process_an_unfinished_cancel_is_unknown(world: World)
 
 
 @contextmanager
-def full_memory() -> Iterator[None]:
-    with mock.patch.object(attempts_module, "MOST_IN_MEMORY", 1):
+def full_memory(most: int = 1) -> Iterator[None]:
+    with mock.patch.object(attempts_module, "MOST_IN_MEMORY", most):
         yield
 
 
@@ -273,6 +273,48 @@ async def test_while_the_ledger_cannot_be_read_orders_are_refused_and_cancels_go
         world.repeat(order(), "c")
 
 
+async def test_a_cancel_asks_no_store_whether_it_is_a_repeat(world: World) -> None:
+    with full_memory():
+        for token in ("a", "b"):
+            world.repeats.ended(world.sent(order(), token), TIMEOUT)
+            world.clock.pass_(61)
+        world.sent(order(), "c")
+        world.store.asked = 0
+        begun = world.first(cancel(), "new")
+        world.repeat(cancel(), "new")
+        world.repeats.failed(begun)
+        assert world.store.asked == 0
+        assert isinstance(world.repeats.begin(order(), "a"), Repeated)
+        assert world.store.asked > 0
+
+
+async def test_a_cancel_under_the_words_of_an_older_order_does_not_free_them_for_it(world: World) -> None:
+    world.sent(order())
+    world.restart()
+    refusal = world.repeats.begin(cancel(), "t")
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.IDEMPOTENCY_CONFLICT
+    world.repeat(order())
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_cancel_under_the_words_of_an_order_that_left_memory_does_not_free_them_either(
+    world: World, cancelled: bool
+) -> None:
+    with full_memory():
+        for token in ("a", "b"):
+            world.repeats.ended(world.sent(order(), token), TIMEOUT)
+            world.clock.pass_(61)
+        world.sent(order(), "c")
+        begun = world.first(cancel(), "a")
+        if cancelled:
+            world.repeats.answered(begun, REPLY)
+        world.repeats.ended(begun, REPLY if cancelled else RATE)
+        world.written()
+        again = world.repeats.begin(order(), "a")
+        assert isinstance(again, Refusal if cancelled else Repeated)
+
+
 # Whatever happens in between
 
 
@@ -283,17 +325,18 @@ class Repeating(RuleBasedStateMachine):
     audit record is on disk too; the others are released at the next start, as the recorder does it.
     """
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(most=st.sampled_from([1, 100]))
+    def begin(self, most: int) -> None:
         self.loop = asyncio.new_event_loop()
         self.world = World()
-        self.full = full_memory()
+        self.full = full_memory(most)
         self.full.__enter__()
         self.under_way: dict[str, Begun] = {}
         self.given_up: dict[str, Begun] = {}
         self.recorded: set[str] = set()
         self.maybe_sent: dict[str, str] = {}
         self.told: dict[str, bytes] = {}
+        self.cancels: set[str] = set()
 
     def teardown(self) -> None:
         if hasattr(self, "full"):
@@ -311,9 +354,12 @@ class Repeating(RuleBasedStateMachine):
 
     @rule(token=st.sampled_from("abc"), way=st.sampled_from(["begun", "reserved", "sent", "sent"]))
     def asked(self, token: str, way: str) -> None:
-        async def ask() -> Begun | Refused | bytes | None:
+        async def ask() -> Begun | Refused | Refusal | bytes | None:
             begun = self.world.repeats.begin(order(), token)
-            assert not isinstance(begun, Refusal)
+            if isinstance(begun, Refusal):
+                assert begun.code is Code.IDEMPOTENCY_CONFLICT
+                assert token in self.cancels
+                return begun
             if isinstance(begun, Begun):
                 return begun
             return await begun.outcome if begun.outcome.done() else None
@@ -327,8 +373,22 @@ class Repeating(RuleBasedStateMachine):
                 self.reserved_and_written(token, recorded=way == "sent")
         elif isinstance(got, bytes):
             assert self.told.setdefault(token, got) == got, "another outcome than the one told before"
-        elif token in self.told:
+        elif token in self.told and not isinstance(got, Refusal):
             assert got is None, "the outcome was told before, and is not known any more"
+
+    @rule(token=st.sampled_from("abc"), outcome=st.sampled_from([REPLY, RATE, TIMEOUT]))
+    def asked_to_cancel(self, token: str, outcome: bytes | Refused) -> None:
+        """Under the words of an order, or of none."""
+
+        def ask() -> None:
+            begun = self.world.repeats.begin(cancel(), token)
+            if isinstance(begun, Begun):
+                self.cancels.add(token)
+                if isinstance(outcome, bytes):
+                    self.world.repeats.answered(begun, outcome)
+                self.world.repeats.ended(begun, outcome)
+
+        self.run(ask)
 
     def reserved_and_written(self, token: str, *, recorded: bool) -> None:
         begun = self.under_way[token]
@@ -409,4 +469,4 @@ class Repeating(RuleBasedStateMachine):
 
 
 TestRepeating = Repeating.TestCase
-TestRepeating.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRepeating.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -109,16 +109,21 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._held)
 
-    def find(self, key_id: str, token: str) -> Attempt | None:
-        """The first write under this key, None if there was none that may have been sent. Raises RecordError."""
-        held = self._held.get((key_id, token)) or self._recall(key_id, token)
+    def find(self, key_id: str, token: str, *, look_up: bool) -> Attempt | None:
+        """The first write under this key, None if there was none that may have been sent. Raises RecordError.
+
+        Without `look_up` it is told from memory alone: right for what does no harm when it is sent twice.
+        """
+        held = self._held.get((key_id, token))
+        if held is None and look_up:
+            held = self._recall(key_id, token)
         if held is None or held.attempt is None or self._elapsed() - held.begun > self._kept:
             return None
         attempt = held.attempt
-        # An order is reserved before it is sent, and what was reserved but not sent is released: here, or at the next
-        # start. A cancel has no reservation; it is free again, because sending it twice does no harm.
-        if attempt.outcome is None and not held.own and not self._was_reserved(attempt.decision_id):
-            return None
+        if attempt.outcome is None and not held.own and look_up:
+            # An order of an earlier process. It was reserved before it was sent, and what was reserved but not sent is
+            # released: then, or at the next start. (Cancels are only written with their outcome.)
+            return attempt if self._was_reserved(attempt.decision_id) else None
         return attempt
 
     def begun(self, attempt: Attempt, *, write: bool) -> None:

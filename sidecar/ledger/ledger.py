@@ -182,12 +182,13 @@ class Ledger:
 
     # Repeated writes
 
-    def attempt(self, key_id: str, token: str) -> Attempt | None:
+    def attempt(self, key_id: str, token: str, *, look_up: bool = True) -> Attempt | None:
         """The first write of this key under this idempotency key, None if there was none that may have been sent.
 
-        Raises RecordError where only the store could tell and cannot be read.
+        Raises RecordError where only the store could tell and cannot be read. Without `look_up` the store is not asked,
+        and an older one may be missed.
         """
-        return self._attempts.find(key_id, token)
+        return self._attempts.find(key_id, token, look_up=look_up)
 
     def attempt_begun(self, attempt: Attempt, *, reserves: bool) -> None:
         """`reserves`: it is an order, and is on disk when the reservation made next is. Else it is written once it has an
