@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -118,7 +119,7 @@ def protobuf_body(ask: Ask, packet: tuple[int, int] | None = None) -> bytes:
     if row is None or row.request is None:
         return b""
     request: Any = message_class(row.request)()
-    tree = {"c2s": ask.c2s} if "c2s" in request.DESCRIPTOR.fields_by_name else ask.c2s
+    tree = {"c2s": _quoted(ask.c2s)} if "c2s" in request.DESCRIPTOR.fields_by_name else ask.c2s
     json_format.ParseDict(tree, request)
     c2s = getattr(request, "c2s", None)
     if packet is not None and c2s is not None and "packetID" in c2s.DESCRIPTOR.fields_by_name:
@@ -132,6 +133,15 @@ def protobuf_body(ask: Ask, packet: tuple[int, int] | None = None) -> bytes:
     if padding:
         body += b"\xd2\x30" + _varint(padding) + bytes(padding)  # field 778: unknown, and never read
     return body
+
+
+def _quoted(value: Any) -> Any:
+    """Not-numbers as json_format wants them."""
+    if isinstance(value, dict):
+        return {name: _quoted(part) for name, part in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _varint(number: int) -> bytes:

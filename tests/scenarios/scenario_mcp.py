@@ -34,7 +34,8 @@ def _place(c2s: dict[str, Any]) -> tuple[str, Arguments]:
 
 
 def _change(c2s: dict[str, Any]) -> tuple[str, Arguments]:
-    names = {"orderIDEx": "order_id_ex", "qty": "qty", "price": "price"}
+    names = {"orderID": "order_id", "orderIDEx": "order_id_ex", "qty": "qty", "price": "price"}
+    c2s = {name: value for name, value in c2s.items() if (name, value) != ("orderID", 0)}
     if c2s["modifyOrderOp"] != 2:
         return "futu_modify_order", {**_account(c2s), "op": c2s["modifyOrderOp"], **_renamed(c2s, names)}
     if c2s.get("forAll"):

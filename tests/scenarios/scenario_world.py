@@ -15,6 +15,7 @@ from live import LiveApp, LiveSandbox, Stage
 from prometheus_client import CollectorRegistry
 from scenarios.scenario_table import Scenario
 
+from sidecar.keys.machine import fingerprint, machine_id
 from sidecar.keys.secret import hash_of, new_plaintext, ws_hash_of
 from sidecar.sandbox.instruments import Currency
 
@@ -111,8 +112,10 @@ def make_world(stage: Stage, wanted: dict[str, dict[str, Any]], *, audit_reads: 
     for key_id, record in {**wanted, NEIGHBOUR: {"scopes": ["trade:simulate", "trade:real"]}}.items():
         secrets[key_id] = secret = new_plaintext()
         record = {**record, "id": key_id, "hash": hash_of(secret), "ws_hash": ws_hash_of(secret)}
-        if record.get("hours_window") == "over":
-            record.update(hours_window=hours_that_are_over(), timezone="UTC")
+        if record.get("hours_window") in HOURS:
+            record.update(hours_window=hours(HOURS[record["hours_window"]]), timezone="UTC")
+        if record.get("allowed_machines") == "this":
+            record["allowed_machines"] = [fingerprint(key_id, machine_id())]
         stage.keys.records.append(record)
     stage.keys.write()
     sandbox = stage.sandbox(tick_interval=0, relaxed_paper=True, unlocked=True, max_connections=2000, order_latency=0.0)
@@ -154,10 +157,13 @@ def _enrich(sandbox: LiveSandbox) -> None:
             account.pay(currency, Decimal(10**10), "for the scenarios", 0.0)
 
 
-def hours_that_are_over() -> str:
-    """A window of one hour that is not now, in UTC."""
-    later = datetime.now(UTC) + timedelta(hours=3)
-    return f"{later:%H:%M}-{later + timedelta(hours=1):%H:%M}"
+HOURS = {"now": -1, "over": 3}
+"""What tables say of hours: a window of two hours that began, or begins, so many hours from now."""
+
+
+def hours(begin: int) -> str:
+    start = datetime.now(UTC) + timedelta(hours=begin)
+    return f"{start:%H:%M}-{start + timedelta(hours=2):%H:%M}"
 
 
 async def until(holds: Callable[[], Any], what: str, timeout: float = 8.0) -> None:
