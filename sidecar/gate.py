@@ -110,7 +110,9 @@ CLIENT_LEFT = Refusal(Code.CLIENT_GONE, "the client disconnected before its orde
 
 def link_ended(reason: str) -> Refusal:
     """There is nothing to send it on. `reason`: as `Session.ended`, "" where it is not known."""
-    return Refusal(Code.UPSTREAM_UNAVAILABLE, f"{reason or 'the connection to OpenD ended'} before the request was sent")
+    return Refusal(
+        Code.UPSTREAM_UNAVAILABLE, f"{reason or 'the connection to OpenD ended'} before the request was sent"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,11 @@ class Relay:
             raw = body.serialise(body.parse_request(row, JSON, raw), PROTOBUF)
         return Waiting(row, head.serial, head.fmt, None, raw)
 
+    @property
+    def deciding(self) -> bool:
+        """Whether a request is being decided, or waits behind one that is."""
+        return bool(self._waiting)
+
     # -- waiting in order -----------------------------------------------------------------------------------------
 
     def _wait(self, item: Waiting) -> None:

@@ -113,7 +113,9 @@ class Bridge:
                 body = await response.read()
                 answer = _answer(number, response.status, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            said = f"the sidecar at {self._url} cannot be reached ({_reason(error)}); nothing was sent, it may run later"
+            said = (
+                f"the sidecar at {self._url} cannot be reached ({_reason(error)}); nothing was sent, it may run later"
+            )
             answer = _error(number, _UNAVAILABLE, said)
         except (aiohttp.ClientError, OSError) as error:
             answer = _error(

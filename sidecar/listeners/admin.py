@@ -11,7 +11,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from sidecar.listeners.door import Handler, HttpPort
+from sidecar.listeners.door import Handler, HttpPort, wait_with_the_body
 from sidecar.listeners.http_guard import addressed_to_us, from_another_site
 from sidecar.metrics import Metrics
 
@@ -61,10 +61,16 @@ class AdminListener:
     async def start(self) -> int:
         """Listen; the actual port (of use when `port` is 0). Raises ConfigError when the address cannot be had."""
         app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._scrape)
-        app.router.add_get("/api/revision", self._revision_of_keys)
+        pages = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._scrape,
+            "/api/revision": self._revision_of_keys,
+        }
+        for path, page in pages.items():
+            app.router.add_get(path, page, expect_handler=wait_with_the_body)
+            app.router.add_route("*", path, _only_read, expect_handler=wait_with_the_body)
+        app.router.add_route("*", "/{any:.*}", _no_such_page, expect_handler=wait_with_the_body)
         remedy = "`--admin-port` (`off` for none) or the setting `listeners.admin`"
         self._http = HttpPort(app, self._bind, self._port, remedy)
         return await self._http.start()
@@ -105,6 +111,14 @@ class AdminListener:
             # the operator finds the traceback in the log; a reply never carries one
             _log.exception("an admin request failed", path=request.path)
             return _json({"error": "internal error"}, status=500)
+
+
+async def _only_read(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])
+
+
+async def _no_such_page(_request: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
 
 
 def _json(content: object, *, status: int = 200, allow: str | None = None) -> web.Response:

@@ -54,6 +54,11 @@ def cannot_listen(bind: str, port: int, error: OSError | OverflowError, remedy: 
     return ConfigError(f"cannot listen on {bind}:{port} ({reason}); choose another port with {remedy}")
 
 
+async def wait_with_the_body(_request: web.Request) -> None:
+    """The `expect_handler` of every route: whoever expects `100 Continue` gets it when the body is wanted, and a request
+    that is refused needs none. (aiohttp's own fails where the header is no text.)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What the clients of an HTTP port may cost. Times in seconds."""
@@ -216,6 +221,8 @@ class _NoTraceback(logging.Handler):
 
 
 def _quiet_logger() -> logging.Logger:
+    # SECURITY: aiohttp warns of subprotocols it does not know, among which browsers' programs put their tokens
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     logger = logging.getLogger("sidecar.http")
     logger.propagate = False
     logger.handlers = [_NoTraceback()]

@@ -16,8 +16,8 @@ from sidecar.desk import Desks
 from sidecar.errors import BodyError
 from sidecar.grants import Caller
 from sidecar.listeners.bearer import bearer
-from sidecar.listeners.door import Bounds, HttpPort
-from sidecar.listeners.mcp_http import allowed_origin, rpc_error, scope_of, unfit, unreadable, wait_with_the_body
+from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
+from sidecar.listeners.mcp_http import allowed_origin, rpc_error, scope_of, unfit, unreadable
 from sidecar.listeners.refusals import NATIVE
 from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import Limits

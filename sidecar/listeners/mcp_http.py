@@ -8,17 +8,14 @@ import orjson
 from aiohttp import web
 
 from sidecar.gate import Refused
-
-
-async def wait_with_the_body(request: web.Request) -> None:
-    """Whoever expects `100 Continue` gets it when the body is wanted: a request that is refused needs none."""
+from sidecar.listeners.refusals import retry_after
 
 
 def rpc_error(status: int, number: int, text: str, refused: Refused | None = None) -> web.Response:
     """JSON-RPC's own form of an error, which clients show; `id` null, since the request was not looked at."""
     error: dict[str, Any] = {"code": number, "message": text}
     if refused is not None:
-        error["data"] = {"code": refused.code.value, "retry_after": refused.retry_after}
+        error["data"] = {"code": refused.code.value, "retry_after": retry_after(refused)}
     body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error})
     return web.Response(status=status, body=body, content_type="application/json")
 

@@ -21,7 +21,7 @@ from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners import rest_reply, rest_stream
 from sidecar.listeners.admin import Problem
-from sidecar.listeners.door import Bounds, Handler, HttpPort
+from sidecar.listeners.door import Bounds, Handler, HttpPort, wait_with_the_body
 from sidecar.listeners.rest_pages import PublicPages
 from sidecar.listeners.rest_request import (
     Rejected,
@@ -80,7 +80,7 @@ class RestListener:
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._around])
         add_get, add_post = (
-            partial(add, expect_handler=_wait_with_the_body) for add in (app.router.add_get, app.router.add_post)
+            partial(add, expect_handler=wait_with_the_body) for add in (app.router.add_get, app.router.add_post)
         )
         for route in ROUTES.values():
             add_post(route.path, partial(self._post, route))
@@ -92,7 +92,7 @@ class RestListener:
         for path, page in self._pages.by_path(self._settings).items():
             add_get(path, page)
         self._known = tuple(app.router.resources())
-        app.router.add_route("*", "/{any:.*}", self._no_such_route, expect_handler=_wait_with_the_body)
+        app.router.add_route("*", "/{any:.*}", self._no_such_route, expect_handler=wait_with_the_body)
         return app
 
     async def start(self) -> int:
@@ -269,10 +269,6 @@ def _reader(route: Route, tree: Any) -> Callable[[Row, Prepare], Message]:
         return rest_body.read(row, tree, prepare, fixed=route.fixed, assumed=route.assumed)
 
     return read_body
-
-
-async def _wait_with_the_body(_request: web.Request) -> None:
-    """Whoever expects `100 Continue` gets it when the body is wanted: a request that is refused needs none."""
 
 
 def _address(request: web.Request) -> str:

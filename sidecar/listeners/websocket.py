@@ -7,8 +7,7 @@ with its first message, and frames of OpenD's TCP protocol, whose key is shown a
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from sidecar.border import shown
 from sidecar.gate import Gate
 from sidecar.grants import Caller
-from sidecar.listeners.door import Bounds, HttpPort
+from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
 from sidecar.listeners.refusals import NATIVE
 from sidecar.listeners.room import Room, notice_when_gone
 from sidecar.listeners.ws_client import LAST_WORDS, Backing, WsClient
@@ -41,8 +40,6 @@ _AT_THE_DOOR = 64
 _UPGRADE = "upgrade"
 """The endpoint of what is refused before there is a WebSocket."""
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class WebSocketListener:
     """Accepts clients on one port. `start` returns the port bound; raises ConfigError when it is taken."""
@@ -57,8 +54,10 @@ class WebSocketListener:
         self.clients: Room[WsClient] = Room(IFACE, limits.max_clients, gate.metrics, most_strangers=MAX_STRANGERS)
         self._next_sweep = 0.0
         self._stopping = False
+        app = web.Application()
+        app.router.add_route("*", "/{any:.*}", self._knock, expect_handler=wait_with_the_body)
         self._http = HttpPort(
-            web.Application(middlewares=[self._knock]), settings.bind, settings.port,
+            app, settings.bind, settings.port,
             "`--ws-port` or the setting `listeners.websocket`",
             bounds=Bounds(limits.max_clients + _AT_THE_DOOR, limits.handshake_timeout), turned_away=self._no_room,
             stalled=self._does_not_read,
@@ -67,8 +66,6 @@ class WebSocketListener:
     # -- Door -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> int:
-        # SECURITY: aiohttp warns of subprotocols it does not know, among which browsers' programs put their tokens
-        logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
         return await self._http.start()
 
     def stop_accepting(self) -> None:
@@ -101,8 +98,7 @@ class WebSocketListener:
 
     # -- the upgrade ----------------------------------------------------------------------------------------------
 
-    @web.middleware
-    async def _knock(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _knock(self, request: web.Request) -> web.StreamResponse:
         """Every request of the port, whatever its path."""
         address = _address(request)
         try:

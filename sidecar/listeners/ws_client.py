@@ -33,6 +33,8 @@ from sidecar.wire.ws_frame import FrameFraming, Framing, JsFraming, JsRequest, U
 
 log = structlog.get_logger()
 
+_ANSWER_FIRST = 0.5
+"""Seconds for which a client whose key went bad is kept while a request of it is being decided."""
 LAST_WORDS = 5.0
 """Seconds in which a client that is let go may still read what was sent to it, and say goodbye."""
 
@@ -326,8 +328,17 @@ class WsClient:
             return
         standing = self._backing.gate.grants.of(caller)
         if isinstance(standing, Refusal):
+            reason = f"[sidecar:{standing.code.value}] {standing.message}"
+            if self._relay is not None and self._relay.deciding:
+                # what is being decided is refused at its last look; its client should read that, and not only a close
+                self._loop.call_later(_ANSWER_FIRST, self._let_go, reason)
+            else:
+                self._let_go(reason)
+
+    def _let_go(self, reason: str) -> None:
+        if not self._ended:
             self._backing.gate.metrics.client_cut("key_revoked")
-            self._end(WSCloseCode.POLICY_VIOLATION, f"[sidecar:{standing.code.value}] {standing.message}")
+            self._end(WSCloseCode.POLICY_VIOLATION, reason)
 
     def tick(self, now: float) -> None:
         """Every second."""
