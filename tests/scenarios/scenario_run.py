@@ -195,15 +195,22 @@ def _named(value: Any, names: dict[str, str]) -> Any:
     return value
 
 
-def native_form(door: str, code: str, *, begun: bool) -> Any:
-    """What a refusal is called in the words of the door's own protocol; None where it has none.
+def native_forms(door: str, code: str, *, begun: bool) -> tuple[Any, ...]:
+    """What a refusal may be called in the words of the door's own protocol; none where it has none.
 
     `begun`: the key was good when the request came.
     """
     native = NATIVE[Code(code)]
-    if door == "mcp":  # key and size are HTTP's business there, the rest is the tool's answer
-        return native.http if native.http == 413 or (native.http == 401 and not begun) else 200
-    return {"rest": native.http, "grpc": native.grpc}.get(door)
+    if door == "rest":
+        return (native.http,)
+    if door == "grpc":
+        return (native.grpc,)
+    if door != "mcp":
+        return ()
+    # key and size are HTTP's business there, and what is no JSON; the rest is the tool's answer
+    if native.http == 413 or (native.http == 401 and not begun):
+        return (native.http,)
+    return (200, 400) if native.http == 400 else (200,)
 
 
 def expected_args_hash(asked: Ask) -> str:
