@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, NoReturn
 
@@ -25,6 +25,7 @@ MAX_JSON = 256 * 1024
 
 _QUOTED = 60
 _WIDE = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
+_FRACTIONS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
 Prepare = Callable[[Message], None]
@@ -214,15 +215,22 @@ def _check_names(descriptor: Descriptor, tree: dict[str, Any], path: str, strict
         first = seen.setdefault(field.number, name)
         if first != name:
             raise BodyError("malformed_request", f"`{first}` and `{name}` are one field, given twice")
+        inner = f"{path}.{field.name}" if path else field.name
+        if field.cpp_type in _FRACTIONS and any(isinstance(part, bool) for part in _parts(value)):
+            # json_format takes true for 1.0
+            raise BodyError("malformed_request", f"the field `{inner}` must be a number, not true or false")
         if field.message_type is None or value is None:
             continue
-        inner = f"{path}.{field.name}" if path else field.name
         repeated = _is_repeated(field)
         if not isinstance(value, list if repeated else dict):
             raise BodyError("malformed_request", f"the field `{inner}` must be {'a list' if repeated else 'an object'}")
-        for part in value if repeated else (value,):
+        for part in _parts(value):
             if isinstance(part, dict):
                 _check_names(field.message_type, part, inner, strict)
+
+
+def _parts(value: object) -> Iterable[object]:
+    return value if isinstance(value, list) else (value,)
 
 
 @cache

@@ -340,6 +340,7 @@ def test_a_depth_bomb_is_refused_quickly(strict: bool, raw: bytes) -> None:
         b'{"c2s":{"trdSide":99999999999}}',
         b'{"c2s":{"trdSide":[1]}}',
         b'{"c2s":{"qty":{}}}',
+        b'{"c2s":{"qty":true}}',
         b'{"c2s":{"header":{"accID":"-1"}}}',
         b'{"c2s":{"header":{"accID":' + b"9" * 5000 + b"}}}",
         b'{"c2s":{"header":{"accID":" 1"}}}',
