@@ -91,6 +91,7 @@ def _as_the_table_says(scenario: Scenario, door: str, expected: str, seen: Seen)
     if refusal and seen.answer is not None:
         natives = native_forms(door, expected, begun=scenario.meanwhile is not None)
         assert not natives or seen.answer.native in natives, (door, seen.answer)
+        assert not (seen.answer.by_closing and scenario.meanwhile), f"{door}: an order that was taken is answered"
         # the reason of a close frame has room for 123 bytes
         told = [seen.decisions[-1], *([None] if seen.answer.by_closing else [])]
         assert seen.answer.decision_id in told, f"{door}: the client was told the decision that is recorded"
