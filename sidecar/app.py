@@ -14,7 +14,8 @@ import structlog
 import watchfiles
 
 from sidecar.audit.log import AuditLog
-from sidecar.desk import Desks, DeskSettings
+from sidecar.desk import DeskSettings
+from sidecar.desks import Desks
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
@@ -29,11 +30,11 @@ from sidecar.ledger.sqlite import SqliteStore
 from sidecar.ledger.state_dir import StateDir
 from sidecar.listeners.admin import AdminListener, Problem
 from sidecar.listeners.door import Door
-from sidecar.listeners.grpc import GrpcListener
-from sidecar.listeners.mcp import McpListener
-from sidecar.listeners.rest import RestListener
-from sidecar.listeners.tcp import TcpDoor, TcpListener
-from sidecar.listeners.websocket import WebSocketListener
+from sidecar.listeners.grpc.listener import GrpcListener
+from sidecar.listeners.mcp.listener import McpListener
+from sidecar.listeners.rest.listener import RestListener
+from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
+from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.metrics import Headroom, Metrics
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings

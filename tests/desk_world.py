@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidecar.desk import Desks, ReadBody, Reply, Stream
+from sidecar.desk import Stream
+from sidecar.desks import Desks, ReadBody, Reply
 from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.policy.decision import Code

@@ -16,7 +16,7 @@ from real_parts import need
 from sidecar.wire.catalog import CATALOG
 from sidecar.wire.messages import message_class
 
-PROTO = Path(__file__).resolve().parent.parent / "sidecar/listeners/futu_service.proto"
+PROTO = Path(__file__).resolve().parent.parent / "sidecar/listeners/grpc/futu_service.proto"
 _PARTS = ("grpc", "grpc_tools", "grpc_reflection", "grpc_health")
 
 GLOBAL_STATE, PLACE_ORDER, SUBSCRIBE, REGISTER_PUSH, SUB_ACC_PUSH = 1002, 2202, 3001, 3002, 2008

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidecar.desk import Reply
+from sidecar.desks import Reply
 from sidecar.errors import RecordError
 from sidecar.gate import Refused
 from sidecar.policy.decision import Code

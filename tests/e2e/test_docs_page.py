@@ -13,7 +13,7 @@ from live import LiveSidecar, Stage
 from rest_client import RestClient
 
 from sidecar.errors import ConfigError
-from sidecar.listeners import docs_page
+from sidecar.listeners.openapi import page as docs_page
 
 OPERATIONS = "document.querySelectorAll('.opblock').length"
 TAGS = "document.querySelectorAll('.opblock-tag').length"

@@ -31,7 +31,7 @@ from grpcio_client import (
 )
 from live import PROJECT, LiveSandbox, LiveSidecar, Stage, eventually
 
-from sidecar.listeners import grpc_messages
+from sidecar.listeners.grpc import messages as grpc_messages
 from sidecar.wire.messages import message_class, pb_folder
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")

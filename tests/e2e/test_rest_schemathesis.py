@@ -16,8 +16,8 @@ from live import LiveSandbox, LiveSidecar, Stage
 from real_parts import need
 from rest_client import PAPER_HK, RestClient
 
-from sidecar.listeners.openapi import requests
-from sidecar.listeners.openapi_examples import ACCOUNT
+from sidecar.listeners.openapi.document import requests
+from sidecar.listeners.openapi.examples import ACCOUNT
 from sidecar.wire import catalog
 
 CHECKS = (

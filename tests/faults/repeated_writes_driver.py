@@ -19,7 +19,7 @@ from faults_world import order
 
 from sidecar.app import App
 from sidecar.audit.log import AuditLog
-from sidecar.desk import Reply
+from sidecar.desks import Reply
 from sidecar.ledger.sqlite import SqliteStore
 from sidecar.returns import Returns
 from sidecar.settings import Audit, Keys, Listeners, Settings, Upstream

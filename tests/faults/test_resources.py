@@ -29,7 +29,7 @@ from faults_world import (
     write_keys,
 )
 
-from sidecar.listeners.tcp import MAX_PARKED
+from sidecar.listeners.tcp.listener import MAX_PARKED
 from sidecar.sandbox import SandboxSettings
 from sidecar.settings import Limits, Upstream
 from sidecar.wire import frame
@@ -303,7 +303,9 @@ async def test_requests_that_opend_never_answers_do_not_pile_up_without_bound(tm
             )
             await asyncio.sleep(3)
             sending.cancel()
-            pending = max(len(each._relay._pending) for each in world.app._doors[0][1].clients if each._relay is not None)
+            pending = max(
+                len(each._relay._pending) for each in world.app._doors[0][1].clients if each._relay is not None
+            )
             assert pending < 12_000, (fmt, pending)
             await client.close()
             await asyncio.sleep(0.1)

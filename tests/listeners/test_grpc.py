@@ -18,11 +18,11 @@ from live import LiveApp, LiveSandbox, Stage, eventually
 from real_parts import need
 
 from sidecar.app import App
-from sidecar.desk import Desks
+from sidecar.desks import Desks
 from sidecar.gate import Refused
-from sidecar.listeners.grpc_call import InHand
-from sidecar.listeners.grpc_flood import Allowance
-from sidecar.listeners.grpc_messages import POOL, FutuRequest, FutuResponse, PushEvent, SubscribePushRequest
+from sidecar.listeners.grpc.call import InHand
+from sidecar.listeners.grpc.flood import Allowance
+from sidecar.listeners.grpc.messages import POOL, FutuRequest, FutuResponse, PushEvent, SubscribePushRequest
 from sidecar.policy.decision import Code
 from sidecar.wire.messages import message_class
 

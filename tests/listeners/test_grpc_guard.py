@@ -26,8 +26,8 @@ from hyperframe.frame import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.listeners.grpc_guard import Bounds, GuardedConnection
-from sidecar.listeners.grpc_runner import Calls
+from sidecar.listeners.grpc.guard import Bounds, GuardedConnection
+from sidecar.listeners.grpc.runner import Calls
 from sidecar.metrics import Metrics
 from sidecar.tasks import Tasks
 

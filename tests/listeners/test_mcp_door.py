@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from live import LiveApp, LiveSandbox, Stage, eventually
 from mcp_client import BUY
 
-from sidecar.listeners import mcp_calls
+from sidecar.listeners.mcp import calls as mcp_calls
 
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
@@ -468,7 +468,7 @@ def test_a_failure_of_our_own_is_told_without_its_traceback(world: World, monkey
 def test_without_the_package_the_door_stays_closed_and_the_others_open(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sidecar.listeners.mcp_server", None)
+    monkeypatch.setitem(sys.modules, "sidecar.listeners.mcp.server", None)
     stage.keys.add("bot", "qot:read")
     live = stage.app(stage.sandbox(tick_interval=0).port)
     assert "mcp" not in live.doors

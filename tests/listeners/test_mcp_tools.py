@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import BodyError
-from sidecar.listeners import mcp_words
-from sidecar.listeners.mcp_tool import Tool
-from sidecar.listeners.mcp_tools import TOOLS
-from sidecar.wire import packet_id, rest_body
+from sidecar.listeners.mcp import words as mcp_words
+from sidecar.listeners.mcp.tool import Tool
+from sidecar.listeners.mcp.tools import TOOLS
+from sidecar.wire import dialect, packet_id
 from sidecar.wire.catalog import CATALOG, Permission
+from sidecar.wire.dialect.enums import enum_of, number_of
 from sidecar.wire.messages import message_class
-from sidecar.wire.rest_enums import enum_of, number_of
 
 NAMES = sorted(TOOLS)
 ASKING = [name for name in NAMES if TOOLS[name].proto_id]
@@ -108,7 +108,7 @@ def test_the_required_arguments_make_a_whole_request(name: str) -> None:
     arguments |= OWN.get(name, {})
     jsonschema.validate(arguments, tool.schema())
     tree = {"c2s": tool.c2s(tool.read(arguments))}
-    message = rest_body.read(
+    message = dialect.read(
         CATALOG[tool.proto_id], tree, packet_id.lend, fixed=tool.fixed, assumed=tool.assumed
     )  # fmt: skip
     assert message.IsInitialized()
@@ -121,7 +121,7 @@ def test_an_order_is_written_as_opend_reads_it() -> None:
         "order_type": "STOP_LIMIT", "aux_price": 181, "time_in_force": "GTC", "session": "ETH", "remark": None,
     }  # fmt: skip
     tree = {"c2s": tool.c2s(tool.read(arguments))}
-    message: Any = rest_body.read(CATALOG[2202], tree, packet_id.lend, fixed=tool.fixed, assumed=tool.assumed)
+    message: Any = dialect.read(CATALOG[2202], tree, packet_id.lend, fixed=tool.fixed, assumed=tool.assumed)
     c2s = message.c2s
     assert (c2s.header.accID, c2s.header.trdEnv, c2s.header.trdMarket) == (281756455983234027, 1, 2)
     assert (c2s.code, c2s.secMarket, c2s.trdSide, c2s.orderType) == ("AAPL", 2, 3, 11)
@@ -153,7 +153,7 @@ def test_any_arguments_make_a_request_or_are_refused_with_a_code(data: st.DataOb
         arguments = {**required, **arguments}
     try:
         tree = {"c2s": tool.c2s(tool.read(arguments))}
-        rest_body.read(CATALOG[tool.proto_id], tree, packet_id.lend, fixed=tool.fixed, assumed=tool.assumed)
+        dialect.read(CATALOG[tool.proto_id], tree, packet_id.lend, fixed=tool.fixed, assumed=tool.assumed)
     except BodyError as error:
         assert error.code in ("malformed_request", "unknown_field")
         assert str(error).isprintable()

@@ -16,20 +16,22 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sidecar.allowance import allowance
 from sidecar.grants import Grant
-from sidecar.listeners import openapi, openapi_schemas, openapi_words
+from sidecar.listeners.openapi import document as openapi
+from sidecar.listeners.openapi import schemas as openapi_schemas
+from sidecar.listeners.openapi import words as openapi_words
 from sidecar.listeners.refusals import NATIVE
-from sidecar.listeners.rest import RestListener
-from sidecar.listeners.routes import ROUTES, by_id
+from sidecar.listeners.rest.listener import RestListener
+from sidecar.listeners.rest.routes import ROUTES, by_id
 from sidecar.policy.decision import Code
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.usage import Usage
 from sidecar.settings import Limits
 from sidecar.settings import RestListener as RestSettings
-from sidecar.wire import catalog, packet_id, rest_body
+from sidecar.wire import catalog, dialect, packet_id
 from sidecar.wire.catalog import CATALOG, Direction, Permission, Row
+from sidecar.wire.dialect.enums import enum_of
+from sidecar.wire.dialect.names import PACKET_ID, is_list
 from sidecar.wire.messages import message_class
-from sidecar.wire.rest_enums import enum_of
-from sidecar.wire.rest_names import PACKET_ID, is_list
 
 Operation = tuple[str, str, dict[str, Any]]
 
@@ -222,7 +224,7 @@ def test_its_example_is_as_its_schema_says_and_is_read_by_the_door(operation: Op
     route, number = ROUTES.get(path), asks_for(described)
     assert number is not None
     more: dict[str, Any] = {"fixed": route.fixed, "assumed": route.assumed} if route else {}
-    assert rest_body.read(CATALOG[number], body, packet_id.lend, **more).IsInitialized()
+    assert dialect.read(CATALOG[number], body, packet_id.lend, **more).IsInitialized()
 
 
 def full(descriptor: Any, *, of_enums: bool) -> dict[str, Any]:
@@ -263,10 +265,10 @@ def by_request() -> list[tuple[Row, dict[str, Any]]]:
 def test_every_field_of_a_request_can_be_sent_as_its_schema_says(row: Row, operation: dict[str, Any]) -> None:
     cls: Any = message_class(row.request or "")
     message = cls(**full(cls.DESCRIPTOR, of_enums=True))
-    body = rest_body.write(message)
+    body = dialect.write(message)
     assert [error.message for error in validator(body_schema(operation)).iter_errors(body)] == []
     packet_id.lend(message)
-    assert rest_body.read(row, body, packet_id.lend) == message
+    assert dialect.read(row, body, packet_id.lend) == message
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_every_field_of_a_request_can_be_sent_as_its_schema_says(row: Row, opera
 )
 def test_every_field_of_an_answer_is_as_its_schema_says(row: Row, operation: dict[str, Any]) -> None:
     cls: Any = message_class(row.response or "")
-    tree = rest_body.envelope(cls(**full(cls.DESCRIPTOR, of_enums=False)))
+    tree = dialect.envelope(cls(**full(cls.DESCRIPTOR, of_enums=False)))
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert [error.message for error in validator(schema).iter_errors(tree)] == []
     answer = follow(schema if "$ref" in schema else schema["anyOf"][0])

@@ -14,9 +14,10 @@ import pytest
 from live import LiveApp, LiveSandbox, Stage, eventually
 from rest_client import RestClient, header, order
 
-from sidecar.desk import Reply
-from sidecar.listeners import rest, rest_reply
-from sidecar.listeners.routes import ROUTES, by_id
+from sidecar.desks import Reply
+from sidecar.listeners.rest import listener as rest
+from sidecar.listeners.rest import reply as rest_reply
+from sidecar.listeners.rest.routes import ROUTES, by_id
 from sidecar.wire import catalog
 from sidecar.wire.catalog import CATALOG, Direction
 from sidecar.wire.messages import message_class

@@ -14,7 +14,7 @@ import pytest
 from live import LiveApp, LiveSandbox, Stage, eventually
 from rest_client import Answer, RestClient, order, read_answer
 
-from sidecar.listeners import rest
+from sidecar.listeners.rest import listener as rest
 
 LIMIT = 64 * 1024
 PATIENCE = 1.0

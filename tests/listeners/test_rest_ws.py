@@ -15,7 +15,7 @@ import pytest
 from live import LiveApp, LiveSandbox, Stage, eventually
 from rest_client import PAPER_HK, RestClient, order
 
-from sidecar.listeners import rest_stream
+from sidecar.listeners.rest import stream as rest_stream
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class
 

@@ -1,0 +1,1 @@
+"""The MCP door; only `server` needs the package `mcp`."""

@@ -1,0 +1,1 @@
+"""The REST door described for programs (`document`) and for people (`page`)."""

@@ -1,0 +1,174 @@
+"""The operations of the REST door that are not one request of OpenD: any request by its name, the key's page, health, pushes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.listeners.openapi import answers
+from sidecar.listeners.openapi.examples import ACCOUNT, SYMBOL
+from sidecar.listeners.openapi.schemas import Schema, reference
+from sidecar.listeners.rest.routes import BY_ID
+
+_PUBLIC: list[Any] = []
+"""`security` of a page that asks for no key."""
+_NAMES: Schema = {"type": ["array", "null"], "items": {"type": "string"}}
+_MONEY: Schema = {"type": ["string", "null"], "description": "a decimal; null: not limited"}
+_BY_CURRENCY: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def operations(*, metrics: bool) -> dict[str, dict[str, Any]]:
+    """Path → method → operation. `metrics`: whether the door has `/metrics`."""
+    paths = {
+        BY_ID: {"post": _any_request()},
+        "/api/key": {"get": _key()},
+        "/ws": {"get": _pushes()},
+        "/health": {"get": _page("health", "Whether the process lives", {"text/plain": {"schema": {"const": "ok"}}})},
+        "/readyz": {"get": _readiness()},
+    }
+    if metrics:
+        text = {"text/plain": {"schema": {"type": "string"}}}
+        foreign = {"403": {"$ref": "#/components/responses/Forbidden"}}
+        paths["/metrics"] = {"get": _page("metrics", "Metrics for Prometheus", text, foreign)}
+    return paths
+
+
+def parameters() -> dict[str, Any]:
+    return {
+        "IdempotencyKey": {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "Any text of your own, one for each order. The same order sent again with it is answered "
+            "with the first outcome and not placed twice. E.g. `rebalance-2026-01-05-1`.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9._:-]+$"},
+        }
+    }
+
+
+def schemas() -> dict[str, Schema]:
+    return {"Allowance": _allowance(), "Readiness": _ready()}
+
+
+def _any_request() -> dict[str, Any]:
+    example = {"c2s": {"security_list": [SYMBOL]}}
+    answer = answers.enveloped({"type": "object"})
+    return {
+        "operationId": "anyRequest",
+        "tags": ["sidecar"],
+        "summary": "Any request of OpenD, by its id or name",
+        "description": "For programs that have OpenD's names. Each request is listed with its fields, either with a route or "
+        "by its name. Scope: that of the request.",
+        "parameters": [
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "description": "`3004`, `Qot_GetBasicQot`, or `get_basic_qot`",
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_]{1,60}$"},
+                "example": "Qot_GetBasicQot",
+            },
+            {"$ref": "#/components/parameters/IdempotencyKey"},
+        ],
+        "requestBody": {"content": {"application/json": {"schema": {"type": "object"}, "example": example}}},
+        "responses": answers.responses(answer, body=True, trading=True, unknown=True),
+    }
+
+
+def _key() -> dict[str, Any]:
+    answer = answers.enveloped(reference("Allowance"))
+    return {
+        "operationId": "getKey",
+        "tags": ["sidecar"],
+        "summary": "What this key may do, and what it has left",
+        "description": "Scope: none, any key.",
+        "responses": {
+            "200": {"description": "It uses nothing up.", "content": {"application/json": {"schema": answer}}},
+            **answers.refused(400, 401),
+        },
+    }
+
+
+def _pushes() -> dict[str, Any]:
+    return {
+        "operationId": "pushes",
+        "tags": ["sidecar"],
+        "summary": "A WebSocket of the key's pushes",
+        "description": "JSON messages, from the sidecar only: `type` (`quote`, `trade`, `notify`), `proto_id`, `sec_key`, "
+        "`sub_type`, `rehab_type`, `acc_id`, `trd_market` as far as they are known, and `body_b64`: OpenD's whole push as "
+        "protobuf, or with `?body=json` its `s2c`. They bring what was subscribed to with the same key, over this door, gRPC or "
+        "MCP. Where a program cannot set headers, `?token=` carries the key. This page cannot open WebSockets.",
+        "parameters": [
+            {"name": "body", "in": "query", "schema": {"enum": ["base64", "json"], "default": "base64"}},
+        ],
+        "responses": {
+            "101": {"description": "The WebSocket is open."},
+            **answers.refused(400, 401, 403, 503),
+        },
+    }
+
+
+def _readiness() -> dict[str, Any]:
+    content = {"application/json": {"schema": reference("Readiness")}}
+    more = {"503": {"description": "They would be refused.", "content": content}} | answers.refused(403)
+    return _page("readiness", "Whether orders can be served", content, more)
+
+
+def _page(
+    operation_id: str, summary: str, content: dict[str, Any], more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "operationId": operation_id,
+        "tags": ["sidecar"],
+        "summary": summary,
+        "description": "It asks for no key.",
+        "security": _PUBLIC,
+        "responses": {"200": {"description": "Yes.", "content": content}, **(more or {})},
+    }
+
+
+def _ready() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "ready": {"type": "boolean"},
+            "problems": {"type": "array", "items": {"enum": ["upstream", "keys", "ledger", "audit"]}},
+        },
+        "required": ["ready", "problems"],
+    }
+
+
+def _allowance() -> Schema:
+    """What `allowance.allowance` makes; a test compares them."""
+    properties: dict[str, Schema] = {
+        "key_id": {"type": "string"},
+        "scopes": {"type": "array", "items": {"type": "string"}},
+        "state": {"type": "string"},
+        "expires_at": {"type": ["string", "null"], "format": "date-time"},
+        "allowed_markets": _NAMES,
+        "allowed_symbols": _NAMES,
+        "allowed_trd_sides": _NAMES,
+        "allowed_acc_ids": {**_NAMES, "examples": [[ACCOUNT]]},
+        "hours": {
+            "type": ["object", "null"],
+            "properties": {
+                "windows": {"type": "array", "items": {"type": "string"}, "examples": [["09:30-16:00"]]},
+                "timezone": {"type": "string"},
+                "open_now": {"type": "boolean"},
+            },
+        },
+        "max_order_value": _MONEY,
+        "daily_value": {
+            "type": "object",
+            "properties": {"limit": _MONEY, "used": _BY_CURRENCY, "left": {**_BY_CURRENCY, "type": ["object", "null"]}},
+        },
+        "orders_per_minute": {
+            "type": "object",
+            "properties": {
+                "limit": {"type": ["integer", "null"]},
+                "used": {"type": "integer"},
+                "left": {"type": ["integer", "null"]},
+                "next_in_seconds": {"type": "number"},
+            },
+        },
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}

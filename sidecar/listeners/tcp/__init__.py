@@ -1,0 +1,1 @@
+"""The raw TCP door, as OpenD's own port speaks it."""
