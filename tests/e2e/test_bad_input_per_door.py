@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import struct
@@ -18,13 +19,13 @@ from live import PLACE_ORDER, LiveSandbox, LiveSidecar, Stage, eventually
 from multidict import CIMultiDict, MultiDict
 from scenarios.scenario_clients import add_key, at_every_door, order
 from scenarios.scenario_doors import Answer, answered, protobuf_body, understood
-from scenarios.scenario_frames import Tcp
+from scenarios.scenario_frames import Tcp, TcpClient
 from scenarios.scenario_messages import FutuRequest, FutuResponse
 from scenarios.scenario_rest import snaked
 from scenarios.scenario_table import Ask
 from scenarios.scenario_websocket import upgraded
 
-from sidecar.wire.frame import HEADER_SIZE, JSON, build
+from sidecar.wire.frame import HEADER_SIZE, build
 
 STATE = Ask("GetGlobalState", {"userID": 0})
 
@@ -142,22 +143,12 @@ async def test_a_key_is_read_alike_by_every_door_that_has_it_in_a_header(showing
 
 async def json_to_tcp(doors: Doors, body: str) -> str | None:
     client = await Tcp().connect(doors.port("tcp"), doors.key)
+    assert isinstance(client, TcpClient)
     try:
-        serial = 1000
-        packet = f'"c2s": {{"packetID": {{"connID": "{client.conn_id}", "serialNo": 1}}, '  # type: ignore[attr-defined]
-        raw = body.replace('"c2s": {', packet, 1).encode()
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        client._waiting[serial] = (PLACE_ORDER, waiting)  # type: ignore[attr-defined]
-        client.came = lambda number, at, data: waiting.set_result(_of_json(data))  # type: ignore[attr-defined]
-        client._writer.write(build(PLACE_ORDER, serial, raw, fmt=JSON))  # type: ignore[attr-defined]
-        return (await asyncio.wait_for(waiting, 5)).code
+        packet = f'"c2s": {{"packetID": {{"connID": "{client.conn_id}", "serialNo": 1}}, '
+        return (await client.ask_in_json(PLACE_ORDER, body.replace('"c2s": {', packet, 1))).code
     finally:
         await client.close()
-
-
-def _of_json(data: bytes) -> Answer:
-    code, message, decision_id = understood(json.loads(data).get("retMsg", ""))
-    return Answer(code, message, decision_id)
 
 
 async def json_to_rest(doors: Doors, body: str) -> str | None:
@@ -319,10 +310,8 @@ async def test_no_key_that_was_shown_is_in_log_audit_or_metrics(doors: Doors) ->
             reader, writer = await asyncio.open_connection("127.0.0.1", doors.port(name))
             writer.write(text.encode())
             told = b""
-            try:
+            with contextlib.suppress(TimeoutError, ConnectionError):
                 told = await asyncio.wait_for(reader.read(65536), 1)
-            except (TimeoutError, ConnectionError):
-                pass
             writer.close()
             if _REPEATED_BY_AIOHTTP not in told:
                 assert key.encode() not in told, f"{name} repeats a key: {told!r}"

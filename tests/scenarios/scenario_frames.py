@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar
 
-from scenarios.scenario_doors import DOORS, Answer, Client, ClientGone, answered, protobuf_body
+from scenarios.scenario_doors import DOORS, Answer, Client, ClientGone, answered, protobuf_body, understood
 from scenarios.scenario_table import Ask
 
 from sidecar.wire.catalog import CATALOG, INIT_CONNECT, PUSH_IDS
-from sidecar.wire.frame import HEADER_SIZE, FrameReader, build
+from sidecar.wire.frame import HEADER_SIZE, JSON, PROTOBUF, FrameReader, build
 from sidecar.wire.messages import message_class
 
 PATIENCE = 8.0
@@ -27,6 +28,7 @@ class Conversation:
         self.on_push: Callable[[int, bytes], None] = lambda proto_id, body: None
         self.ended = asyncio.Event()
         self._serials = count(1)
+        self._read_answer: Callable[[int, bytes], Answer] = answered
         self._waiting: dict[int, tuple[int, asyncio.Future[Answer]]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -66,7 +68,7 @@ class Conversation:
         asked, waiting = self._waiting.pop(serial, (0, None))
         if waiting is not None and not waiting.done():
             assert asked == proto_id, f"request {asked} was answered as {proto_id}"
-            waiting.set_result(answered(proto_id, body))
+            waiting.set_result(self._read_answer(proto_id, body))
 
     async def request(self, proto_id: int, body: bytes) -> Answer:
         serial = next(self._serials)
@@ -100,13 +102,24 @@ class Conversation:
 _packet_serials = count(1)
 
 
+def _answered_in_json(_proto_id: int, body: bytes) -> Answer:
+    code, message, decision_id = understood(json.loads(body).get("retMsg", ""))
+    return Answer(code, message, decision_id)
+
+
 class TcpClient(Conversation):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__()
         self._reader, self._writer = reader, writer
+        self._fmt = PROTOBUF
 
     async def _send(self, proto_id: int, serial: int, body: bytes) -> None:
-        self._writer.write(build(proto_id, serial, body))
+        self._writer.write(build(proto_id, serial, body, fmt=self._fmt))
+
+    async def ask_in_json(self, proto_id: int, text: str) -> Answer:
+        """One request whose body is this text, whatever it says; the answer without OpenD's Response."""
+        self._fmt, self._read_answer = JSON, _answered_in_json
+        return await self.request(proto_id, text.encode())
 
     async def _read(self) -> None:
         frames = FrameReader(64 * 1024 * 1024)
