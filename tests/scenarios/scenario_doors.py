@@ -11,8 +11,8 @@ from google.protobuf import json_format
 from scenarios.scenario_table import Ask
 
 from sidecar.wire.catalog import CATALOG
+from sidecar.wire.dialect import envelope
 from sidecar.wire.messages import message_class
-from sidecar.wire.rest_body import envelope
 
 REFUSAL = re.compile(r"\[sidecar:(\w+)\] (.*?)(?: \(decision (\w{26})\)(?:; .*)?)?$", re.DOTALL)
 """What follows the decision is advice to a model."""

@@ -10,8 +10,8 @@ import aiohttp
 from scenarios.scenario_doors import DOORS, Answer, Client, ClientGone, understood
 from scenarios.scenario_table import Ask
 
-from sidecar.listeners.routes import ROUTES, Route
-from sidecar.wire.rest_body import snake
+from sidecar.listeners.rest.routes import ROUTES, Route
+from sidecar.wire.dialect import snake
 
 PATIENCE = aiohttp.ClientTimeout(total=10)
 
