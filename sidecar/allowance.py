@@ -1,4 +1,4 @@
-"""What a key may do and has left, as its own holder may be told. Tells nothing of any other key, and decides nothing."""
+"""What a key's own holder may be told: what it may do and has left, and what a dry run found. Nothing of any other key; decides nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.grants import Grant
+from sidecar.policy.decision import Decision
 from sidecar.policy.key import HoursWindow, Key
 from sidecar.policy.rules import within_hours
 from sidecar.policy.usage import Usage
+from sidecar.policy.worth import plain
 
 
 def allowance(grant: Grant, usage: Usage, now: datetime) -> dict[str, Any]:
@@ -35,6 +37,23 @@ def allowance(grant: Grant, usage: Usage, now: datetime) -> dict[str, Any]:
             "left": _left_of_day(key.max_daily_value, usage.daily_value),
         },
         "orders_per_minute": _rate(key, usage),
+    }
+
+
+def rehearsal(decision: Decision) -> dict[str, Any]:
+    """What a dry run found, every check told, as a tree of JSON values."""
+    refusal, worth = decision.refusal, decision.worth
+    return {
+        "dry_run": True,
+        "allowed": refusal is None,
+        "code": None if refusal is None else refusal.code.value,
+        "message": None if refusal is None else refusal.message,
+        "value": None if worth is None else plain(worth.value),
+        "currency": None if worth is None else worth.currency,
+        "checks": [
+            {"check": finding.rule, "passed": finding.refusal is None, "detail": finding.detail}
+            for finding in decision.findings
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from sidecar.allowance import allowance
+from sidecar.allowance import allowance, rehearsal
 from sidecar.border import closest, shown
 from sidecar.desks import Desks, Reply
 from sidecar.gate import Refused
@@ -22,7 +22,6 @@ from sidecar.listeners.mcp.tool import Tool
 from sidecar.listeners.mcp.tools import MY_LIMITS, TOOLS
 from sidecar.listeners.refusals import NATIVE, retry_after
 from sidecar.policy.decision import Code, Decision, Refusal
-from sidecar.policy.worth import plain
 from sidecar.wire import catalog, dialect
 from sidecar.wire.body import Prepare
 from sidecar.wire.catalog import Row
@@ -181,21 +180,7 @@ def _error(text: str, code: str, **more: Any) -> Result:
 
 def _rehearsed(decision: Decision) -> Result:
     """A dry run is answered, not refused, whatever it found."""
-    refusal, worth = decision.refusal, decision.worth
-    return Result(
-        {
-            "dry_run": True,
-            "allowed": refusal is None,
-            "code": None if refusal is None else refusal.code.value,
-            "message": None if refusal is None else refusal.message,
-            "value": None if worth is None else plain(worth.value),
-            "currency": None if worth is None else worth.currency,
-            "checks": [
-                {"check": finding.rule, "passed": finding.refusal is None, "detail": finding.detail}
-                for finding in decision.findings
-            ],
-        }
-    )
+    return Result(rehearsal(decision))
 
 
 def _my_limits(desks: Desks, caller: Caller, arguments: Mapping[str, Any]) -> Result:

@@ -23,7 +23,7 @@ from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import Limits
 from sidecar.settings import McpListener as Settings
 from sidecar.wire.body import MAX_JSON
-from sidecar.wire.dialect.text import tree_of
+from sidecar.wire.json_text import tree_of
 
 if TYPE_CHECKING:
     from sidecar.listeners.mcp.server import McpServer

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from sidecar.allowance import rehearsal
 from sidecar.desks import Reply
 from sidecar.gate import Refused
 from sidecar.listeners.refusals import NATIVE, retry_after
 from sidecar.policy.decision import Code, Decision
-from sidecar.policy.worth import plain
 from sidecar.wire import dialect
 from sidecar.wire.messages import message_class
 
@@ -61,21 +61,7 @@ def of_refusal(refused: Refused, status: int | None = None, headers: Mapping[str
 
 def of_rehearsal(decision: Decision) -> web.Response:
     """What a dry run found, every check told."""
-    refusal, worth = decision.refusal, decision.worth
-    return of_content(
-        {
-            "dry_run": True,
-            "allowed": refusal is None,
-            "code": None if refusal is None else refusal.code.value,
-            "message": None if refusal is None else refusal.message,
-            "value": None if worth is None else plain(worth.value),
-            "currency": None if worth is None else worth.currency,
-            "checks": [
-                {"check": finding.rule, "passed": finding.refusal is None, "detail": finding.detail}
-                for finding in decision.findings
-            ],
-        }
-    )
+    return of_content(rehearsal(decision))
 
 
 def of_content(s2c: Mapping[str, Any]) -> web.Response:
