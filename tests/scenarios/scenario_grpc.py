@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import ClassVar
 
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
@@ -31,6 +32,8 @@ class GrpcClient:
         metadata = self.metadata
         if "idempotency_key" in ask.extras:
             metadata["idempotency-key"] = ask.extras["idempotency_key"]
+        if ask.extras.get("dry_run"):
+            metadata["dry-run"] = "true"
         request = FutuRequest(proto_id=ask.proto_id, body=protobuf_body(ask))
         try:
             reply = await self._request(request, metadata=metadata, timeout=10)
@@ -39,6 +42,10 @@ class GrpcClient:
             return Answer(code, message, decision_id, native=error.status)
         except (StreamTerminatedError, ConnectionError) as error:
             raise ClientGone(str(error)) from None
+        if ask.extras.get("dry_run"):
+            assert reply.body == b""
+            code, message, _ = understood(reply.ret_msg.removesuffix(" (dry run)"))
+            return Answer(code, message, response=SimpleNamespace(retType=0, tree={"dry_run": True}))
         answer = answered(reply.proto_id, reply.body, native=None)
         assert (reply.proto_id, reply.ret_type) == (ask.proto_id, answer.response.retType)
         assert answer.code is None, "a refusal of the sidecar is a status"

@@ -86,6 +86,8 @@ class McpClient:
             arguments["odd"] = 1
         if "idempotency_key" in ask.extras:
             arguments["idempotency_key"] = ask.extras["idempotency_key"]
+        if ask.extras.get("dry_run"):
+            arguments["dry_run"] = True
         params: dict[str, Any] = {"name": tool, "arguments": arguments}
         message = {"jsonrpc": "2.0", "id": next(self._ids), "method": "tools/call", "params": params}
         body = json.dumps(message).encode()
@@ -115,6 +117,8 @@ def _answer(status: int, reply: dict[str, Any]) -> Answer:
     result = reply["result"]
     said = result["structuredContent"]
     assert [json.loads(part["text"]) for part in result["content"]] == [said], "for clients that read text alone"
+    if said.get("dry_run"):
+        return Answer(said["code"], said["message"] or "", response=SimpleNamespace(retType=0, tree=said), native=status)
     if not result.get("isError"):
         tree = {name: value for name, value in said.items() if name not in ("status", "decision_id", "replayed")}
         return Answer(None, "", response=SimpleNamespace(retType=0, tree=tree), native=status)

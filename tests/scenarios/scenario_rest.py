@@ -50,7 +50,8 @@ class RestClient:
         c2s = {name: value for name, value in ask.c2s.items() if route is None or name not in route.fixed}
         if ask.extras.get("unknown_field"):
             c2s["odd"] = 1
-        body = json.dumps({"c2s": snaked(c2s)}).encode()
+        dry_run = {"dry_run": True} if ask.extras.get("dry_run") else {}
+        body = json.dumps({**dry_run, "c2s": snaked(c2s)}).encode()
         if ask.extras.get("garbage"):
             body = b'{"c2s": not a body'
         body += b" " * int(ask.extras.get("padding", 0))
@@ -72,6 +73,11 @@ class RestClient:
 
 
 def _answer(reply: aiohttp.ClientResponse, content: dict[str, Any]) -> Answer:
+    if reply.status == 200 and (content["s2c"] or {}).get("dry_run"):
+        found = content["s2c"]
+        return Answer(
+            found["code"], found["message"] or "", response=SimpleNamespace(retType=0, tree=found), native=200
+        )
     if reply.status == 200:
         response = SimpleNamespace(retType=content["ret_type"], tree=content["s2c"] or {})
         return Answer(None, content["ret_msg"] or "", response=response, native=200)

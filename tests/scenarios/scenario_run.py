@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scenarios.scenario_doors import DOORS, Answer, Client, ClientGone, Driver, protobuf_body
@@ -96,6 +96,30 @@ async def run(world: World, scenario: Scenario, key_id: str, door: str) -> Seen:
         asked=asked,
         refused_at_the_door=refused_at_the_door,
     )
+
+
+async def rehearse(
+    world: World, scenario: Scenario, key_id: str, door: str
+) -> tuple[tuple[Any, Any], Answer, list[Frame]]:
+    """A dry run of the scenario's request: what the key had used before and after, what was told, what reached OpenD."""
+    driver = DOORS.drivers[door]()
+    secret = {"its key": world.secrets[key_id], "nothing": None, "a key that was never made": NOT_A_KEY}[scenario.shows]
+    async with contextlib.AsyncExitStack() as ends:
+        orders = await _place_for_the_neighbour(world, scenario, ends)
+        client = await driver.connect(world.ports[driver.listener], secret)
+        ends.push_async_callback(client.close)
+        await _do_what_happened_before(client, scenario, orders)
+        if scenario.once_connected is not None:
+            await ends.enter_async_context(STATES[scenario.once_connected](Run(world, key_id)))
+        since = await world.mark()
+        before = world.used(key_id)
+        answer = await client.ask(scenario.ask.naming(orders).dry())
+        names = {id_: name for name, id_ in orders.items()}
+        return (
+            (before, world.used(key_id)),
+            replace(answer, message=_named(answer.message, names)),
+            world.received(since),
+        )
 
 
 async def _ask(world: World, scenario: Scenario, client: Client, asked: Ask, key_id: str) -> Answer | None:

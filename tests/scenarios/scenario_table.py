@@ -47,6 +47,10 @@ class Ask:
     def saying(self, c2s: dict[str, Any]) -> Ask:
         return Ask(self.name, c2s, self.extras)
 
+    def dry(self) -> Ask:
+        """Only to be judged."""
+        return Ask(self.name, self.c2s, {**self.extras, "dry_run": True})
+
     def once(self, token: str) -> Ask:
         """Under an idempotency key."""
         return Ask(self.name, self.c2s, {**self.extras, "idempotency_key": token})

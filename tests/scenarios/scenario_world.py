@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -89,6 +90,11 @@ class World:
                     other = sample.labels.get("outcome") or sample.labels.get("reason") or sample.labels["code"]
                     found[sample.name, sample.labels["iface"], sample.labels["key_id"], other] = sample.value
         return found
+
+    def used(self, key_id: str) -> tuple[int, dict[str, Decimal]]:
+        """Orders of the last minute and value of the day, as the limits count them."""
+        usage = self.sidecar.do(self.sidecar.app.ledger.usage, key_id, time.time())
+        return usage.orders_last_minute, dict(usage.daily_value)
 
     def received(self, since: Mark) -> list[Frame]:
         """What clients made reach OpenD: without connecting, heartbeats, the packetID, and the sidecar's own look-ups."""

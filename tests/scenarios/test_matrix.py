@@ -17,8 +17,8 @@ import scenarios.scenario_rest
 import scenarios.scenario_websocket
 from live import Stage
 from scenarios.scenario_doors import DOORS
-from scenarios.scenario_run import GONE, Seen, expected_args_hash, native_forms, run
-from scenarios.scenario_table import ALLOWED, Scenario, scenarios
+from scenarios.scenario_run import GONE, Seen, expected_args_hash, native_forms, rehearse, run
+from scenarios.scenario_table import ALLOWED, OPENDS_NO, Scenario, scenarios
 from scenarios.scenario_world import World, key_name, keys_of, make_world
 
 from sidecar import metrics, recorder, settings
@@ -28,6 +28,16 @@ from sidecar.upstream import house
 
 TABLE = list(scenarios())
 READS = [number for number, scenario in enumerate(TABLE) if scenario.table == "reads"]
+DRY_DOORS = ("rest", "grpc", "mcp")
+"""Those that can be asked what would be decided."""
+REHEARSED = [
+    number
+    for number, scenario in enumerate(TABLE)
+    if scenario.ask.name in ("Trd_PlaceOrder", "Trd_PlaceComboOrder", "Trd_ModifyOrder")
+    and scenario.ask.c2s.get("modifyOrderOp") != 2
+    and not (scenario.meanwhile or scenario.before_it_connects or "idempotency_key" in scenario.ask.extras)
+    and scenario.expect not in ("audit_unavailable", "ledger_unavailable")  # nothing is written of a dry run
+]
 FIRST = "tcp"
 """The door the others are compared with."""
 NOT_IN_THE_TABLES: dict[Code, str] = {}
@@ -51,7 +61,9 @@ def _running(folders: pytest.TempPathFactory, *, audit_reads: bool) -> Iterator[
         patch.setattr(recorder, "NOTE_DELAY", 0.001)  # many short waits for a record
         patch.setattr(recorders_writer, "RETRY_DELAY", 0.02)
         patch.setattr(house, "RETRY_FIRST", 0.02)
-        yield make_world(stage, keys_of(TABLE, list(DOORS.drivers)), audit_reads=audit_reads)
+        yield make_world(
+            stage, keys_of(TABLE, [*DOORS.drivers, *(f"dry-{door}" for door in DRY_DOORS)]), audit_reads=audit_reads
+        )
 
 
 @pytest.mark.parametrize("number", range(len(TABLE)), ids=[scenario.name for scenario in TABLE])
@@ -62,6 +74,24 @@ async def test_every_door_decides_records_counts_and_forwards_the_same(number: i
 @pytest.mark.parametrize("number", READS, ids=[TABLE[number].name for number in READS])
 async def test_reads_that_are_not_recorded_are_decided_and_counted_the_same(number: int, quiet_world: World) -> None:
     await through_every_door(number, quiet_world)
+
+
+@pytest.mark.parametrize("number", REHEARSED, ids=[TABLE[number].name for number in REHEARSED])
+async def test_a_dry_run_finds_what_the_request_itself_would_meet_and_uses_nothing(number: int, world: World) -> None:
+    scenario = TABLE[number]
+    told = {}
+    for door in DRY_DOORS:
+        expected = scenario.expected(door)
+        if expected is None:
+            continue
+        key_id = key_name(number, f"dry-{door}")
+        used, rehearsed, frames = await rehearse(world, scenario, key_id, door)
+        assert (rehearsed.code or ALLOWED) == (ALLOWED if expected == OPENDS_NO else expected), (door, rehearsed)
+        assert frames == [], f"{door}: nothing reaches OpenD"
+        assert used[0] == used[1], f"{door}: no limit is nearer than before"
+        told[door] = rehearsed.message if rehearsed.code else ALLOWED
+    if "message" not in scenario.differs:
+        assert len(set(told.values())) <= 1, told
 
 
 async def through_every_door(number: int, world: World) -> None:
