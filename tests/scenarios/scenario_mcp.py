@@ -118,7 +118,9 @@ def _answer(status: int, reply: dict[str, Any]) -> Answer:
     said = result["structuredContent"]
     assert [json.loads(part["text"]) for part in result["content"]] == [said], "for clients that read text alone"
     if said.get("dry_run"):
-        return Answer(said["code"], said["message"] or "", response=SimpleNamespace(retType=0, tree=said), native=status)
+        return Answer(
+            said["code"], said["message"] or "", response=SimpleNamespace(retType=0, tree=said), native=status
+        )
     if not result.get("isError"):
         tree = {name: value for name, value in said.items() if name not in ("status", "decision_id", "replayed")}
         return Answer(None, "", response=SimpleNamespace(retType=0, tree=tree), native=status)
