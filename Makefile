@@ -46,7 +46,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.runtime
 
 # The official JavaScript SDK, and the WebSocket that node has not of its own.
 node_modules/.made:
-	@npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix . futu-api ws
+	@npm install --silent --no-save --no-package-lock --no-audit --no-fund --fetch-retries 2 --fetch-timeout 60000 --prefix . futu-api ws
 	@touch $@
 
 clean:
