@@ -13,6 +13,8 @@ from sidecar.intents.model import AccountRef, Side, TrdEnv
 
 ABSURD = 1e12
 """No quantity, price or ratio of a real request comes near it."""
+TINY = 1e-12
+"""Nor is any of them so close to 0 without being 0."""
 REMARK_BYTES = 64
 """OpenD's limit for a remark, in bytes of UTF-8 (protocol facts, section 5)."""
 _LONGEST_TEXT = 128
@@ -61,8 +63,9 @@ def one_of(allowed: frozenset[int], value: int, name: str) -> int:
 
 
 def exact(value: float, name: str) -> Decimal:
-    """The decimal number a client wrote, out of the double that carried it. Refuses NaN, infinite and absurd ones."""
-    if not -ABSURD <= value <= ABSURD:  # NaN fails every comparison
+    """The decimal number a client wrote, out of the double that carried it. Refuses NaN, infinite and absurd ones, those
+    of hundreds of decimal places too: the exact sums they go into would be as long."""
+    if not (TINY <= abs(value) <= ABSURD or value == 0):  # NaN fails every comparison
         raise malformed(f"{name} `{value!r}` is not a number an order can have")
     return Decimal(repr(value))
 

@@ -148,14 +148,14 @@ def test_a_code_in_another_spelling_is_refused_with_the_right_one(
     assert hint in refusal(header_trdMarket=trd_market, secMarket=sec_market, code=code)
 
 
-@pytest.mark.parametrize("qty", [0.0, -1.0, -0.0, NAN, INFINITE, -INFINITE, 1e13])
+@pytest.mark.parametrize("qty", [0.0, -1.0, -0.0, NAN, INFINITE, -INFINITE, 1e13, 1e-13, 5e-324])
 def test_a_quantity_that_is_none_is_refused(qty: float) -> None:
     message = refusal(qty=qty)
     assert message.startswith("qty `")
     assert repr(qty) in message
 
 
-@pytest.mark.parametrize("price", [0.0, -350.2, NAN, INFINITE, -INFINITE, 1e13])
+@pytest.mark.parametrize("price", [0.0, -350.2, NAN, INFINITE, -INFINITE, 1e13, 1e-13])
 def test_a_price_that_is_none_is_refused(price: float) -> None:
     assert refusal(price=price).startswith("price `")
 
