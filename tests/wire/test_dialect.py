@@ -86,6 +86,11 @@ def test_a_field_of_the_header_given_inside_and_beside_it_is_refused() -> None:
     assert refused(PLACE_ORDER, ORDER | {"accID": 1}) == "`accID` and `header.acc_id` are one field, given twice"
 
 
+@pytest.mark.parametrize(("header", "named"), [([], "[]"), ("HK", "HK"), (0, "0")])
+def test_a_header_that_is_no_object_is_named_and_not_the_fields_beside_it(header: object, named: str) -> None:
+    assert refused(PLACE_ORDER, {**HEADER, "header": header}) == f"`header` must be an object, not `{named}`"
+
+
 def test_a_field_of_the_header_given_beside_it_in_two_spellings_is_refused() -> None:
     body = {"accID": 1, "acc_id": 1}
     assert refused(PLACE_ORDER, body) == "`accID` and `acc_id` are one field of `c2s.header`, given twice"

@@ -120,8 +120,10 @@ class _Form:
         """The same fields with those of the header inside it."""
         header = given.get("header")
         flat = [name for name in given if name in self.header and (header is None or name not in self.own)]
-        if not flat or not (header is None or isinstance(header, dict)):
+        if not flat:
             return given
+        if not (header is None or isinstance(header, dict)):
+            raise BodyError("malformed_request", f"`header` must be an object, not {shown(header)}")
         together: dict[str, Any] = {} if header is None else dict(header)
         inside = {self.header[name]: name for name in together if name in self.header}
         for name in flat:
