@@ -55,8 +55,13 @@ def unfit(message: object) -> str | None:
     """Why it is no message the SDK could carry out; said here, since what the SDK refuses by itself is not audited."""
     if not isinstance(message, dict) or not message:
         return "the body must be one JSON-RPC message, an object"
+    if message.get("jsonrpc") != "2.0":
+        return 'a JSON-RPC message has `"jsonrpc": "2.0"`'
     if message.get("method") != "tools/call":
         return None
+    if not isinstance(message.get("id"), str) and type(message.get("id")) is not int:
+        # the SDK would take it for a notification: accepted, never carried out
+        return "tools/call needs an `id`, a text or a whole number"
     params = message.get("params")
     if not isinstance(params, dict) or not isinstance(params.get("name"), str):
         return "tools/call needs `params` with a `name`"
