@@ -105,21 +105,19 @@ class HttpPort:
 
     async def start(self) -> int:
         self._app.on_response_prepare.append(_say_nothing_of_the_server)
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {
+            "access_log": None, "auto_decompress": False, "lingering_time": _LINGERING, "logger": _quiet_logger(),
+        }  # fmt: skip
         if self._bounds is not None:
             self._app.middlewares.insert(0, self._spoke)
             settings["keepalive_timeout"] = self._bounds.idle
-        runner = web.AppRunner(
-            self._app, access_log=None, auto_decompress=False, shutdown_timeout=1.0, handler_cancellation=True,
-            lingering_time=_LINGERING, logger=_quiet_logger(), **settings,
-        )  # fmt: skip
+        runner = web.AppRunner(self._app, shutdown_timeout=1.0, handler_cancellation=True, **settings)
         await runner.setup()
         assert runner.server is not None, "setup made it"
         try:
             loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(
-                partial(self._accept, runner.server), self._bind, self._port, backlog=1024
-            )
+            accept = partial(self._accept, runner.server, partial(_Connection, runner.server, loop=loop, **settings))
+            self._server = await loop.create_server(accept, self._bind, self._port, backlog=1024)
         except (OSError, OverflowError) as error:
             await runner.cleanup()
             raise cannot_listen(self._bind, self._port, error, self._remedy) from None
@@ -162,13 +160,13 @@ class HttpPort:
                 transport.abort()
                 self._stalled(peer[0] if isinstance(peer, tuple) else "local")
 
-    def _accept(self, server: web.Server) -> asyncio.Protocol:
+    def _accept(self, server: web.Server, connect: Callable[[], web.RequestHandler]) -> asyncio.Protocol:
         if self._bounds is None:
-            return server()
+            return connect()
         unmade = sum(connection.transport is None for connection in self._coming)
         if len(server.connections) + unmade >= self._bounds.max_clients and not self._make_room():
             return _TurnedAway(self._turned_away)
-        connection, loop = server(), asyncio.get_running_loop()
+        connection, loop = connect(), asyncio.get_running_loop()
         self._coming.add(connection)
         loop.call_soon(self._coming.discard, connection)  # the loop calls `connection_made` next, if it has not by then
         self._silent[connection] = loop.time() + self._bounds.first_request
@@ -192,6 +190,24 @@ class HttpPort:
     async def _spoke(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.pop(request.protocol, None)
         return await handler(request)
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's, but for the words in which it refuses what is not HTTP.
+
+    SECURITY: they quote what came, the Authorization header too, and whoever asked writes them into its log.
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if isinstance(exc, HttpProcessingError):
+            message = "the request is not well-formed HTTP/1.1, or its head is too long\n"
+        response = super().handle_error(request, status, exc, message)
+        response.headers["Server"] = "opend-sidecar"  # aiohttp would name its version and Python's
+        return response
 
 
 class _TurnedAway(asyncio.Protocol):

@@ -243,6 +243,25 @@ def test_a_body_that_trickles_in_is_a_408_too(scene: Scene) -> None:
         assert b" 408 " in seen
 
 
+@pytest.mark.parametrize(("method", "target"), [("CONNECT", "evil.example:443"), ("OPTIONS", "*")])
+def test_a_target_that_is_no_path_is_an_unknown_route_like_any_other(scene: Scene, method: str, target: str) -> None:
+    no(scene.bot.raw(scene.head(method=method, path=target)), 404, "unknown_request")
+    no(scene.bot.raw(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()), 401, "key_missing")
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["GET /api/key HTTP/1.1\nAuthorization: Bearer {key}\n\n", "GET /api/key HTTP/1.1\r\nAuthorization: Bearer {key}\x00\r\n\r\n"],
+    ids=["lines end without a carriage return", "a null character"],
+)  # fmt: skip
+def test_what_is_not_http_is_refused_without_repeating_the_key_that_came_with_it(scene: Scene, head: str) -> None:
+    answer = scene.bot.raw(head.format(key=scene.key).encode())
+    assert answer.status == 400
+    assert b"not well-formed HTTP" in answer.raw
+    assert scene.key.encode() not in answer.raw
+    assert answer.headers["server"] == "opend-sidecar"
+
+
 @pytest.mark.parametrize(
     "sent",
     [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: x\r\n"],

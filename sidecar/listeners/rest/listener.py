@@ -214,6 +214,8 @@ class RestListener:
         try:
             return await handler(request)
         except web.HTTPException as refused:
+            if request.match_info.http_exception is not None:
+                return await self._no_such_route(request)  # no path at all, as in `CONNECT a:1` or `OPTIONS *`
             return rest_reply.of_error(refused.status, refused.reason.lower())
         except ConnectionError:
             raise  # the client has gone
