@@ -12,9 +12,14 @@ _PLAINTEXT = re.compile(r"fc_[0-9A-Za-z]{8,}")
 
 def shown(value: object) -> str:
     """A value as a message may quote it: in backticks, on one line, cut short. SECURITY: keys are left out."""
-    text = _PLAINTEXT.sub("fc_(left out)", value if isinstance(value, str) else _as_json(value))
+    return f"`{one_line(value if isinstance(value, str) else _as_json(value))}`"
+
+
+def one_line(text: str, longest: int = 80) -> str:
+    """Text of somebody else's as everybody may read it: on one line, cut to `longest`. SECURITY: keys are left out."""
+    text = _PLAINTEXT.sub("fc_(left out)", text)
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return f"`{text if len(text) <= 80 else text[:77] + '...'}`"
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def _as_json(value: object) -> str:

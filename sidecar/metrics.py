@@ -68,6 +68,13 @@ class Headroom(NamedTuple):
     left: float
 
 
+class StateReading(NamedTuple):
+    """A trading state as a number, of all trading (`key_id` "") or of one key."""
+
+    key_id: str
+    state: int
+
+
 class _Words:
     """The words a label has taken; past `_MAX_WORDS` a new one is `other`, so that no mistake can flood a scrape."""
 
@@ -122,6 +129,25 @@ class _HeadroomCollector(Collector):
             return
         for labels, left in least.items():
             family.add_metric(labels, left)
+        yield family
+
+
+class _StateCollector(Collector):
+    def __init__(self, read: Callable[[], Iterable[StateReading]], known: Callable[[], frozenset[str]]) -> None:
+        self._read = read
+        self._known = known
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "sidecar_trading_state", "Trading state: 0 active, 2 halted", labels=["scope", "key_id"]
+        )
+        try:
+            for key_id, state in self._read():
+                if not key_id or key_id in self._known():
+                    family.add_metric(["key" if key_id else "global", key_id], state)
+        except Exception:
+            _log.exception("the trading states could not be read")
+            return
         yield family
 
 
@@ -183,6 +209,7 @@ class Metrics:
         self.audit_lag_records = gauge("sidecar_audit_lag_records", "Audit records not on disk yet")
         self.audit_lag_seconds = gauge("sidecar_audit_lag_seconds", "Age of the oldest audit record not on disk yet")
         self.audit_ok = gauge("sidecar_audit_ok", "1 while audit records can be written")
+        self.states_saved = gauge("sidecar_trading_states_saved", "1 while a restart would know the trading states")
         self.ledger_ok = gauge("sidecar_ledger_ok", "1 while the ledger can be written")
 
     # -- decisions ------------------------------------------------------------------------------------------------
@@ -263,6 +290,10 @@ class Metrics:
     def read_headroom_at_scrape(self, read: Callable[[], Iterable[Headroom]]) -> None:
         """Ask `read` for what every key has left; of several amounts for one limit the smallest is shown. Call once."""
         self.registry.register(_HeadroomCollector(read, lambda: self._key_ids))
+
+    def read_states_at_scrape(self, read: Callable[[], Iterable[StateReading]]) -> None:
+        """Ask `read` for the state of all trading and of each key. Call once."""
+        self.registry.register(_StateCollector(read, lambda: self._key_ids))
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """The text of a scrape and its content type: OpenMetrics where `accept` (the HTTP header) asks for it."""

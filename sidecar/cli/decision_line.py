@@ -89,6 +89,8 @@ def _subject(record: Record) -> str:
 
 def _verdict(record: Record) -> str:
     outcome, message = record["outcome"], record.get("message", "")
+    if record["endpoint"] in ("halt", "resume"):
+        return f"→ {message}"
     if outcome == "allow":
         return "→ allowed"
     if outcome == "success":

@@ -45,14 +45,17 @@ class AdminListener:
         metrics: Metrics,
         readiness: Callable[[], Sequence[Problem]],
         revision: Callable[[], str],
+        halted: Callable[[], str | None] = lambda: None,
         bind: str = DEFAULT_BIND,
         port: int = DEFAULT_PORT,
         allowed_hosts: Collection[str] = (),
     ) -> None:
-        """`readiness` is empty when orders can be served; `allowed_hosts` are further names, without port."""
+        """`readiness` is empty when orders can be served; `halted` says that the owner has halted all trading, which is no
+        problem: cancels are served. `allowed_hosts` are further names, without port."""
         self._metrics = metrics
         self._readiness = readiness
         self._revision = revision
+        self._halted = halted
         self._bind = bind
         self._port = port
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
@@ -88,7 +91,9 @@ class AdminListener:
     async def _readyz(self, _request: web.Request) -> web.StreamResponse:
         problems = self._readiness()
         shown = [{"component": problem.component, "message": problem.message} for problem in problems]
-        return _json({"ready": not problems, "problems": shown}, status=503 if problems else 200)
+        halted = self._halted()
+        content = {"ready": not problems, "problems": shown, **({"halted": halted} if halted else {})}
+        return _json(content, status=503 if problems else 200)
 
     async def _scrape(self, request: web.Request) -> web.StreamResponse:
         body, content_type = self._metrics.exposition(request.headers.get("Accept"))

@@ -1,4 +1,4 @@
-"""The rules of who may do what and when, one function each (checks 3, 5 and 7). They know no amounts.
+"""The rules of who may do what and when, one function each (checks 3, 4, 5 and 7). They know no amounts.
 
 A rule returns None where it does not apply and refuses where its input is missing. It may raise on nonsense: `decide`
 turns that into a refusal.
@@ -26,6 +26,7 @@ from sidecar.intents.model import (
 from sidecar.policy.case import NEW_ORDER, Case, passed, refused
 from sidecar.policy.decision import Code, Finding
 from sidecar.policy.key import HoursWindow, Key, Scope
+from sidecar.policy.trading import TradingState
 
 _ENV_NAME = {TrdEnv.SIMULATE: "paper", TrdEnv.REAL: "real"}
 _MINUTES = "minutes"
@@ -67,6 +68,22 @@ def _needed_scopes(intent: object) -> tuple[tuple[Scope, ...], str]:
     if isinstance(intent, Unlock):
         return (Scope.TRADE_REAL, Scope.TRADE_UNLOCK), "unlocking trading"
     return (), "this request"
+
+
+# -- 4: trading state -------------------------------------------------------------------------------------------------
+
+
+def trading_state(case: Case) -> Finding | None:
+    """The owner's halt, of everybody or of this key. SECURITY: of another key's halt nothing is ever told."""
+    if not isinstance(case.intent, NEW_ORDER):
+        return None
+    standing = case.facts.trading
+    if standing is None or standing.key_id not in (None, case.key.id):
+        text = "whether trading is halted is not known, so nothing new is traded; cancels still work"
+        return refused("trading state", Code.TRADING_HALTED, text)
+    if standing.state is not TradingState.ACTIVE:
+        return refused("trading state", Code.TRADING_HALTED, standing.told(case.now))
+    return passed("trading state", standing.state.name)
 
 
 # -- 5: account, and whose order --------------------------------------------------------------------------------------
