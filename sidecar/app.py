@@ -36,6 +36,7 @@ from sidecar.listeners.rest.listener import RestListener
 from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.metrics import Headroom, Metrics
+from sidecar.policy.usage import Terms
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings
 from sidecar.repeats import Repeats
@@ -102,7 +103,8 @@ class App:
         self.gate = Gate(
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, metrics=self.metrics,
-            settings=GateSettings(tag_orders=policy.tag_orders), spawn=self.tasks.spawn,
+            settings=GateSettings(tag_orders=policy.tag_orders, terms=Terms(price_buffer_pct=policy.price_buffer_pct)),
+            spawn=self.tasks.spawn,
         )  # fmt: skip
         self.returns = Returns(
             grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics

@@ -42,7 +42,7 @@ from sidecar.metrics import Metrics
 from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.decision import Code, Decision, Finding, Refusal
 from sidecar.policy.permission import SCOPES
-from sidecar.policy.usage import Facts, Need, Usage
+from sidecar.policy.usage import Facts, Need, Terms, Usage
 from sidecar.recorder import Recorder
 from sidecar.wire import catalog, packet_id, replies
 from sidecar.wire.catalog import CATALOG, Direction, Row
@@ -117,9 +117,10 @@ def link_ended(reason: str) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """`tag_orders`: an order without a remark gets one that names its decision."""
+    """`tag_orders`: an order without a remark gets one that names its decision. `terms`: what every decision is given."""
 
     tag_orders: bool = True
+    terms: Terms = field(default_factory=Terms)
 
 
 class Gate:
@@ -277,9 +278,8 @@ class Gate:
             self._allow_read(asked, grant)
             return Forward(asked)
         now = self._clock()
-        decision = decide(
-            grant.key, intent, self._remembered(intent), self._ledger.usage(grant.key.id, now), self.grants.now()
-        )
+        usage = self._ledger.usage(grant.key.id, now)
+        decision = decide(grant.key, intent, self._remembered(intent), usage, self.grants.now(), self._settings.terms)
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal)
         if isinstance(intent, CancelOrder):
@@ -351,7 +351,7 @@ class Gate:
         known = self._remembered(intent)
         facts = replace(facts, account=known.account, order_owner=known.order_owner)
         usage = self._ledger.usage(grant.key.id, self._clock())
-        decision = explain(grant.key, intent, facts, usage, self.grants.now())
+        decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         unfit = self._unfit_for_orders()
         if unfit is None:
             return decision
@@ -408,7 +408,8 @@ class Gate:
         facts = replace(facts, account=known.account, order_owner=known.order_owner)
         now = self._clock()
         with self.metrics.stage("decide"):
-            decision = decide(grant.key, intent, facts, self._ledger.usage(grant.key.id, now), self.grants.now())
+            usage = self._ledger.usage(grant.key.id, now)
+            decision = decide(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal, decision)
         if not isinstance(intent, PlaceOrder):

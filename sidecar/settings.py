@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ _SIZE = re.compile(r"(\d{1,12}) ?(B|KiB|MiB|GiB)?")
 _UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+")
 _HOST_PORT = re.compile(r"[a-z0-9.\[\]:_-]+")
+_PER_CENT = re.compile(r"\d{1,3}(\.\d{1,6})?")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -82,6 +84,14 @@ def _clock(value: object) -> time:
     if match is None:
         raise ValueError(f'{shown(value)} is not a time of day; write it in quotes, e.g. "00:00" or "17:30"')
     return time(int(match.group(1)), int(match.group(2)))
+
+
+def _per_cent(value: object) -> Decimal:
+    """Exact: a YAML number is taken as it was written, not as the nearest binary fraction."""
+    text = str(value) if type(value) in (int, float, Decimal) else ""
+    if not _PER_CENT.fullmatch(text) or not Decimal(text) <= 100:
+        raise ValueError(f"{shown(value)} is not a percentage from 0 to 100; write e.g. 5 or 2.5")
+    return Decimal(text)
 
 
 def _zone(value: object) -> ZoneInfo:
@@ -309,6 +319,7 @@ class Policy:
     facts_timeout: Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)] = 2.0
     quote_max_age: Seconds = 3.0
     instrument_max_age: Seconds = 86400.0
+    price_buffer_pct: Annotated[Decimal, PlainValidator(_per_cent)] = Decimal(5)
     day_rolls_at: Annotated[time, PlainValidator(_clock)] = time(0, 0)
     day_zone: Annotated[ZoneInfo, PlainValidator(_zone)] = ZoneInfo("UTC")
     tag_orders: Flag = True

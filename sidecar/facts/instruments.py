@@ -32,6 +32,9 @@ _KINDS = {
 }
 """Qot_Common.SecurityType; every other type is OTHER."""
 
+_UNITS = frozenset({InstrumentKind.STOCK, InstrumentKind.ETF, InstrumentKind.WARRANT})
+"""Kinds of which orders count single units, each at the quoted price."""
+
 _CURRENCIES = {
     1: "HKD",
     11: "USD",
@@ -158,7 +161,7 @@ def read(info: Any, future_currency: str | None = None) -> Instrument | None:
     if currency is None or basic.delisting:
         return None
     multiplier: Decimal | None = None
-    if kind in (InstrumentKind.STOCK, InstrumentKind.ETF):
+    if kind in _UNITS:
         multiplier = Decimal(1)
     elif kind in (InstrumentKind.OPTION, InstrumentKind.FUTURE) and basic.lotSize > 0:
         multiplier = Decimal(basic.lotSize)

@@ -11,7 +11,7 @@ from math import ceil
 from sidecar.intents.model import CancelOrder, ModifyOrder, PlaceCombo, PlaceOrder, ReconfirmOrder
 from sidecar.policy.case import Case, passed, refused
 from sidecar.policy.decision import Code, Finding
-from sidecar.policy.worth import EXACT, VALUED_KINDS, plain
+from sidecar.policy.worth import EXACT, VALUED_KINDS, counted_price, plain
 
 CANCELS_PER_MINUTE = 120
 """The flood cap of cancels: three times what OpenD takes from one account, so that it never stops a person or a bot."""
@@ -26,27 +26,14 @@ _UNTOLD = "what the order is worth cannot be told, so it cannot be held against 
 
 
 def price(case: Case) -> Finding | None:
-    """Whether there is a price to count with: the order's own, and for a sale the market's too."""
+    """Whether there is a price to count with: the order's own, and where that says too little the market's."""
     intent = case.intent
     if not isinstance(intent, PlaceOrder) or not case.key.value_capped:
         return None
-    if intent.price is None:
-        return refused(
-            "price",
-            Code.PRICE_UNAVAILABLE,
-            f"an order of type {intent.order_type.name} has no price to hold against this key's value limits;"
-            " use a limit order",
-        )
-    if not intent.side.sells:
-        return passed("price", "the order's own limit")
-    quote = case.facts.quote
-    if quote is None or not quote > 0:
-        return refused(
-            "price",
-            Code.PRICE_UNAVAILABLE,
-            f"a sale counts at the market price if that is higher: there is no quote for `{intent.security.symbol}`",
-        )
-    return passed("price", f"the quote is {plain(quote)}")
+    counted = counted_price(intent, case.facts.quote, case.terms)
+    if isinstance(counted, str):
+        return refused("price", Code.PRICE_UNAVAILABLE, counted)
+    return passed("price", f"a unit counts at {plain(counted.amount)} ({counted.basis})")
 
 
 def instrument(case: Case) -> Finding | None:
@@ -66,7 +53,7 @@ def instrument(case: Case) -> Finding | None:
         return refused(
             "instrument",
             Code.INSTRUMENT_UNKNOWN,
-            f"`{symbol}` is of kind {known.kind.value}, which cannot be held against this key's value limits yet",
+            f"`{symbol}` is of kind {known.kind.value}, which cannot be held against this key's value limits",
         )
     if known.multiplier is None or not known.multiplier > 0 or not known.currency:
         return refused(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sidecar.intents.model import Intent, ModifyOrder, PlaceCombo, PlaceOrder, ReconfirmOrder
 from sidecar.policy.decision import Code, Finding, Refusal, Worth
 from sidecar.policy.key import Key
-from sidecar.policy.usage import Facts, Usage
+from sidecar.policy.usage import Facts, Terms, Usage
 
 NEW_ORDER = (PlaceOrder, PlaceCombo, ModifyOrder, ReconfirmOrder)
 """The intents that can add to what is at stake."""
@@ -24,6 +24,7 @@ class Case(NamedTuple):
     usage: Usage
     now: datetime
     worth: Worth | None = None
+    terms: Terms = Terms()
 
 
 Check = Callable[[Case], Finding | None]

@@ -11,8 +11,8 @@ from sidecar.policy import caps, rules, whitelists
 from sidecar.policy.case import Case, Check
 from sidecar.policy.decision import Code, Decision, Finding, Refusal, Worth
 from sidecar.policy.key import Key
-from sidecar.policy.usage import Facts, Need, Usage
-from sidecar.policy.worth import worth
+from sidecar.policy.usage import Facts, Need, Terms, Usage
+from sidecar.policy.worth import needs_quote, worth
 
 
 class _Rule(NamedTuple):
@@ -49,6 +49,7 @@ _ALL = (
 )
 
 _NOTHING_USED = Usage()
+_USUAL = Terms()
 
 
 def screen(key: Key, intent: Intent, facts: Facts, now: datetime) -> Decision:
@@ -67,38 +68,40 @@ def needs(key: Key, intent: Intent) -> frozenset[Need]:
     wanted = set()
     if whitelists.asks_for_kind(key, intent):
         wanted.add(Need.INSTRUMENT)
-    if key.value_capped and intent.order_type.priced:
+    if key.value_capped:
         wanted.add(Need.INSTRUMENT)
-        if intent.side.sells:
+        if needs_quote(intent):
             wanted.add(Need.QUOTE)
     return frozenset(wanted)
 
 
-def decide(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime) -> Decision:
+def decide(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, terms: Terms = _USUAL) -> Decision:
     """Every check in the order of the codes, up to the first that refuses. `now` is aware.
 
     Pure and synchronous, so that usage, decision and reservation are one step. Never raises: a rule that breaks
     refuses. The key's own standing (validity, machine, address) is checked before.
     """
-    return _decision(key, intent, facts, usage, now, whole=False)
+    return _decision(key, intent, facts, usage, now, terms, whole=False)
 
 
-def explain(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime) -> Decision:
+def explain(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, terms: Terms = _USUAL) -> Decision:
     """As `decide`, with the same outcome, but every check is made and told."""
-    return _decision(key, intent, facts, usage, now, whole=True)
+    return _decision(key, intent, facts, usage, now, terms, whole=True)
 
 
-def _decision(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, *, whole: bool) -> Decision:
-    value = _worth(key, intent, facts)
-    case = Case(key, intent, facts, usage, now, value)
+def _decision(
+    key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, terms: Terms, *, whole: bool
+) -> Decision:
+    value = _worth(key, intent, facts, terms)
+    case = Case(key, intent, facts, usage, now, value, terms)
     return Decision(tuple(_findings(_ALL, case, whole=whole)), value)
 
 
-def _worth(key: Key, intent: Intent, facts: Facts) -> Worth | None:
+def _worth(key: Key, intent: Intent, facts: Facts, terms: Terms) -> Worth | None:
     if not isinstance(intent, PlaceOrder) or not key.value_capped:
         return None
     try:
-        return worth(intent, facts)
+        return worth(intent, facts, terms)
     except Exception:
         return None  # refused by the rules that need it
 

@@ -68,6 +68,14 @@ class Usage:
     """Reserved and accepted value of the running day, per currency."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator set for the orders of every key."""
+
+    price_buffer_pct: Decimal = Decimal(5)
+    """Per cent on top of the price of an order that has none of its own: it may be filled at a worse one."""
+
+
 class Need(StrEnum):
     """A fact that must be asked from OpenD before an order can be decided."""
 

@@ -64,8 +64,13 @@ CASES = {
     "scope": Case("scope", "other", TENCENT, scopes=("qot:read", "acc:read")),
     "scope_real": Case("scope", "other", {**TENCENT, "trd_env": "REAL"}, says="trade:real"),
     "account": Case("account", "other", TENCENT, {"allowed_acc_ids": [1001004]}, {**TENCENT, "acc_id": 1001004}),
-    "market_order": Case(
-        "price_unavailable", "other", {**TENCENT, "order_type": "MARKET"}, {"max_order_value": 100000}
+    "order_value_at_the_market": Case(
+        "order_value", "per_order", {**TENCENT, "order_type": "MARKET", "qty": 500}, {"max_order_value": 100000},
+        {**TENCENT, "order_type": "MARKET"},
+    ),
+    "no_quote": Case(
+        "price_unavailable", "other", {"code": "HK.09999", "price": 0, "qty": 100, "order_type": "MARKET"},
+        {"max_order_value": 100000}, says="no quote for `HK.09999`",
     ),
 }  # fmt: skip
 

@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "symbol": ("capped", "/api/order", order(code="00123"), 403, "symbol"),
     "side": ("capped", "/api/order", order(side=2), 403, "side"),
     "order value": ("capped", "/api/order", order(qty=400), 403, "order_value"),
-    "market order": ("capped", "/api/order", order(order_type=2), 403, "price_unavailable"),
+    "market order": ("capped", "/api/order", order(order_type=2, qty=400), 403, "order_value"),
     "combo": ("capped", "/api/proto/2227", {"header": header()}, 400, "malformed_request"),
     "scope": ("research", "/api/order", order(), 403, "scope"),
     "real": ("trader", "/api/order", {**order(), "header": header(281756455000000001, env=1)}, 403, "scope"),

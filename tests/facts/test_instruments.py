@@ -57,8 +57,8 @@ async def look_up(known: dict[str, Static], code: str, market: int = 1, currency
     [
         (3, InstrumentKind.STOCK, Decimal(1)),
         (4, InstrumentKind.ETF, Decimal(1)),
-        (5, InstrumentKind.WARRANT, None),
-        (2, InstrumentKind.WARRANT, None),
+        (5, InstrumentKind.WARRANT, Decimal(1)),
+        (2, InstrumentKind.WARRANT, Decimal(1)),
         (8, InstrumentKind.OPTION, Decimal(100)),
         (6, InstrumentKind.OTHER, None),
         (0, InstrumentKind.OTHER, None),

@@ -35,7 +35,7 @@ from sidecar.intents.model import (
     Unlock,
 )
 from sidecar.policy.key import HoursWindow, Key, Scope
-from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, OrderOwner, Usage
+from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, OrderOwner, Terms, Usage
 
 FOLDER = Path(__file__).parent.parent / "cases"
 
@@ -52,7 +52,22 @@ _INSTRUMENT = re.compile(
     r"(?:, (?P<size>[\d.]+|unknown) a unit)?(?: in (?P<currency>[A-Z]{3}))?"
 )
 _CASE_KEYS = frozenset(
-    ["case", "key", "account", "request", "type", "may move the price by", "known", "used", "now", "expect", "says"]
+    [
+        "case",
+        "key",
+        "account",
+        "request",
+        "type",
+        "may move the price by",
+        "trigger",
+        "buffer",
+        "counts as",
+        "known",
+        "used",
+        "now",
+        "expect",
+        "says",
+    ]
 )
 
 
@@ -68,6 +83,9 @@ class Row:
     now: datetime
     expect: str
     says: tuple[str, ...]
+    counts_as: str | None
+    """How the order's value came about, where the table says it."""
+    terms: Terms
 
 
 def rows() -> Iterator[Row]:
@@ -94,6 +112,8 @@ def _row(name: str, given: Mapping[str, Any], case: Mapping[str, Any]) -> Row:
         now=datetime.fromisoformat(words.get("now", "2026-11-20T03:00+00:00")).astimezone(UTC),
         expect=case["expect"],
         says=(says,) if isinstance(says, str) else tuple(says),
+        counts_as=case.get("counts as"),
+        terms=_terms(words.get("buffer", "5 %")),
     )
 
 
@@ -160,6 +180,7 @@ def _order(words: Mapping[str, Any], account: AccountRef, match: re.Match[str]) 
         order_type=order_type,
         qty=Decimal(match["qty"]),
         price=Decimal(match["price"]) if order_type.priced else None,
+        aux_price=_decimal(words.get("trigger")),
         adjust_limit=_decimal(words.get("may move the price by")),
     )
 
@@ -206,6 +227,11 @@ def _instrument(words: str) -> Instrument | None:
     size = match["size"] or "1"
     multiplier = None if size == "unknown" else Decimal(size)
     return Instrument(InstrumentKind(match["kind"]), multiplier, match["currency"] or "", match["underlying"])
+
+
+def _terms(buffer: str) -> Terms:
+    """`5 %`."""
+    return Terms(price_buffer_pct=Decimal(buffer.removesuffix(" %")))
 
 
 def _usage(used: Mapping[str, Any]) -> Usage:

@@ -21,7 +21,7 @@ def test_the_tables_are_there() -> None:
 
 @TABLE
 def test_a_case_is_decided_as_its_table_says(row: Row) -> None:
-    refusal = decide(row.key, row.intent, row.facts, row.usage, row.now).refusal
+    refusal = decide(row.key, row.intent, row.facts, row.usage, row.now, row.terms).refusal
     assert (refusal.code.value if refusal else "allowed") == row.expect
     if row.says:
         assert refusal is not None, "only refusals say something"
@@ -32,8 +32,8 @@ def test_a_case_is_decided_as_its_table_says(row: Row) -> None:
 
 @TABLE
 def test_explaining_comes_to_the_same_end_and_makes_every_check(row: Row) -> None:
-    decided = decide(row.key, row.intent, row.facts, row.usage, row.now)
-    explained = explain(row.key, row.intent, row.facts, row.usage, row.now)
+    decided = decide(row.key, row.intent, row.facts, row.usage, row.now, row.terms)
+    explained = explain(row.key, row.intent, row.facts, row.usage, row.now, row.terms)
     assert explained.refusal == decided.refusal
     assert explained.findings[: len(decided.findings)] == decided.findings
     assert explained.worth == decided.worth
@@ -41,8 +41,17 @@ def test_explaining_comes_to_the_same_end_and_makes_every_check(row: Row) -> Non
 
 
 @TABLE
+def test_a_value_comes_about_as_the_table_says(row: Row) -> None:
+    if row.counts_as is None:
+        return
+    worth = explain(row.key, row.intent, row.facts, row.usage, row.now, row.terms).worth
+    assert worth is not None
+    assert worth.explanation == row.counts_as
+
+
+@TABLE
 def test_the_screen_refuses_nothing_the_decision_allows(row: Row) -> None:
-    decided = decide(row.key, row.intent, row.facts, row.usage, row.now).refusal
+    decided = decide(row.key, row.intent, row.facts, row.usage, row.now, row.terms).refusal
     screened = screen(row.key, row.intent, row.facts, row.now).refusal
     assert screened is None or screened == decided
 
@@ -55,13 +64,13 @@ def test_an_allowed_order_needs_no_fact_that_was_not_asked_for(row: Row) -> None
         instrument=row.facts.instrument if Need.INSTRUMENT in wanted else None,
         quote=row.facts.quote if Need.QUOTE in wanted else None,
     )
-    refusal = decide(row.key, row.intent, facts, row.usage, row.now).refusal
+    refusal = decide(row.key, row.intent, facts, row.usage, row.now, row.terms).refusal
     assert (refusal.code.value if refusal else "allowed") == row.expect
 
 
 @TABLE
 def test_a_refusal_reads_as_a_sentence_for_people(row: Row) -> None:
-    refusal = decide(row.key, row.intent, row.facts, row.usage, row.now).refusal
+    refusal = decide(row.key, row.intent, row.facts, row.usage, row.now, row.terms).refusal
     if refusal is None:
         return
     message = refusal.message

@@ -39,7 +39,7 @@ from sidecar.policy.case import Case
 from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.decision import Code, Decision, Finding
 from sidecar.policy.key import HoursWindow, Key, Scope
-from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, Need, OrderOwner, Usage
+from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, Need, OrderOwner, Terms, Usage
 
 SECURITIES = (
     Security("HK", "HK.00700", 1, "00700", 1),
@@ -68,6 +68,7 @@ def orders(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[PlaceOrder]
         order_type=st.sampled_from(OrderType),
         qty=numbers,
         price=st.none() | numbers,
+        aux_price=st.none() | numbers,
         adjust_limit=st.none() | st.decimals(min_value="-0.99", max_value="0.99", allow_nan=False),
         amount=st.none() | numbers,
     )
@@ -293,15 +294,48 @@ def test_an_approved_order_under_a_value_cap_is_within_it(
     if decision.refusal is not None or not open_key.value_capped:
         return
     worth = decision.worth
-    assert worth is not None and order.price is not None and known.instrument is not None
+    assert worth is not None and known.instrument is not None
     multiplier = known.instrument.multiplier
     assert multiplier is not None
-    at_its_limit = Fraction(order.qty) * Fraction(order.price) * Fraction(multiplier)
-    assert Fraction(worth.value) >= at_its_limit, "an order is never worth less than its quantity at its limit"
+    units = Fraction(order.qty) * Fraction(multiplier)
+    if order.order_type.priced:
+        assert order.price is not None
+        assert Fraction(worth.value) >= units * Fraction(order.price), "never less than at its limit"
+    if order.side.sells or not order.order_type.priced:
+        assert known.quote is not None
+        assert Fraction(worth.value) >= units * Fraction(known.quote), "never less than at the market"
+        assert order.aux_price is None or Fraction(worth.value) >= units * Fraction(order.aux_price)
+    if not order.order_type.priced:
+        best = max(known.quote or 0, order.aux_price or 0)
+        assert Fraction(worth.value) == units * Fraction(best) * Fraction(105, 100), "and the buffer on top"
     if open_key.max_order_value is not None:
         assert worth.value <= open_key.max_order_value
     if open_key.max_daily_value is not None:
         assert used.daily_value.get(worth.currency, Decimal(0)) + worth.value <= open_key.max_daily_value
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    keys(amounts), orders(amounts), facts(amounts), usages(amounts), instants, st.decimals(0, 100), st.decimals(0, 100)
+)
+def test_a_larger_buffer_never_turns_a_refusal_into_an_approval(
+    key: Key, order: PlaceOrder, known: Facts, used: Usage, now: datetime, one: Decimal, other: Decimal
+) -> None:
+    known = matched(order, known)
+    if decide(key, order, known, used, now, Terms(min(one, other))).refusal is not None:
+        assert decide(key, order, known, used, now, Terms(max(one, other))).refusal is not None
+
+
+@settings(max_examples=150, deadline=None)
+@given(keys(amounts), orders(amounts), facts(amounts), usages(amounts), instants, amounts)
+def test_a_higher_quote_never_turns_the_refusal_of_a_value_into_an_approval(
+    key: Key, order: PlaceOrder, known: Facts, used: Usage, now: datetime, more: Decimal
+) -> None:
+    open_key = Key("bot", frozenset(Scope), max_order_value=key.max_order_value, max_daily_value=key.max_daily_value)
+    known = matched(order, known)
+    if known.quote is None or decide(open_key, order, known, used, now).refusal is None:
+        return
+    assert decide(open_key, order, replace(known, quote=known.quote + more), used, now).refusal is not None
 
 
 @given(st.times(), st.times(), instants, st.sampled_from([zone for zone in ZONES if zone]))
@@ -373,7 +407,9 @@ def test_facts_are_asked_for_only_where_a_rule_reads_them() -> None:
     assert needs(free, buy) == needs(free, sell) == frozenset()
     assert needs(capped, buy) == {Need.INSTRUMENT}
     assert needs(capped, sell) == {Need.INSTRUMENT, Need.QUOTE}
-    assert needs(capped, replace(sell, order_type=OrderType.MARKET, price=None)) == frozenset()
+    for unpriced in (order_type for order_type in OrderType if not order_type.priced):
+        assert needs(capped, replace(buy, order_type=unpriced, price=None)) == {Need.INSTRUMENT, Need.QUOTE}
+        assert needs(free, replace(buy, order_type=unpriced, price=None)) == frozenset()
     assert needs(options, buy) == {Need.INSTRUMENT}
     assert needs(replace(options, allowed_symbols=frozenset({"US.AAPL@options", "US.*"})), buy) == frozenset()
     assert needs(options, replace(buy, security=SECURITIES[0])) == frozenset()
