@@ -141,23 +141,30 @@ class Desk:
     def _touch(self) -> None:
         self.last_used = time.monotonic()
 
-    async def session(self) -> Session:
-        """The session, opened where there is none. Raises UpstreamError. It may be lost again when this returns."""
+    async def session(self, *, for_cancel: bool = False) -> Session:
+        """The session, opened where there is none. Raises UpstreamError. It may be lost again when this returns.
+
+        `for_cancel`: it may take a place that is kept for cancels.
+        """
         if self._session is not None and self._session.ready:
             return self._session
         if self._closed:
             raise UpstreamError(STOPPING)
         if self._opening is None:
-            self._opening = self._spawn(self._open())
+            self._opening = self._spawn(self._open(for_cancel))
         opened = await result_of(self._opening)
+        if isinstance(opened, UpstreamError) and for_cancel and opened.code == "upstream_full":
+            # another began it for something else
+            self._opening = self._opening or self._spawn(self._open(for_cancel))
+            opened = await result_of(self._opening)
         if isinstance(opened, UpstreamError):
             raise UpstreamError(str(opened), opened.code)
         return opened
 
-    async def _open(self) -> Session | UpstreamError:
+    async def _open(self, for_cancel: bool) -> Session | UpstreamError:
         """An error is a value here: each of those who wait raises it for itself."""
         try:
-            session = await self._pool.open(self, _CHOICES, holder=self.key_id)
+            session = await self._pool.open(self, _CHOICES, holder=self.key_id, for_cancel=for_cancel)
         except UpstreamError as error:
             return error
         finally:

@@ -18,6 +18,7 @@ from sidecar.desk import STOPPING, Desk, DeskSettings, Stream, result_of
 from sidecar.errors import UpstreamError
 from sidecar.gate import CLIENT_LEFT, Answered, Asked, Forward, Gate, Refused, link_ended
 from sidecar.grants import Caller
+from sidecar.intents.model import CancelOrder
 from sidecar.policy.decision import Code, Decision, Refusal
 from sidecar.pushes import Pushes
 from sidecar.repeats import Repeated, Repeats
@@ -207,7 +208,7 @@ class Desks:
         desk = self._desk(asked.caller)
         with desk.used():
             try:
-                session = await desk.session()
+                session = await desk.session(for_cancel=isinstance(asked.intent, CancelOrder))
             except UpstreamError as error:
                 return self.gate.refuse_asked(asked, Refusal(Code(error.code), str(error)))
             if self.gate.waits(asked):

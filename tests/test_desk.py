@@ -51,6 +51,20 @@ QUICK = Upstream(connect_timeout=2.0, request_timeout=0.3)
 # One session a key
 
 
+async def test_a_cancel_gets_through_when_all_connections_are_taken_by_others(tmp_path: Path) -> None:
+    upstream = Upstream(max_connections=12, max_connections_per_key=3, connect_timeout=2.0)
+    async with asking(tmp_path, upstream=upstream) as here:
+        placed = opened(await here.place(ALICE)).s2c.orderID
+        here.desks._close(here.desks._desks["alice"])
+        for key in (CARL, CARL, CARL, DORA, DORA, DORA, BOB):
+            await here.world.client(key)
+        assert code_of(await here.place(ALICE)) is Code.UPSTREAM_FULL
+        reading, cancelling = await asyncio.gather(here.state(ALICE), here.cancel(ALICE, placed))
+        assert code_of(reading) is Code.UPSTREAM_FULL
+        assert opened(cancelling).retType == 0
+        await here.world.close_clients()
+
+
 async def test_many_who_ask_at_once_share_one_session(here: Asking) -> None:
     answers = await asyncio.gather(*(here.state(ALICE) for _ in range(50)))
     assert all(opened(answer).retType == 0 for answer in answers)

@@ -13,6 +13,8 @@ TICK = 2.0
 """Seconds between two looks at the sessions."""
 KEEP_ALIVE_TICKS = 4
 """A session that sent nothing for this many ticks sends a KeepAlive; OpenD asks for one every 10 s."""
+KEPT_FOR_CANCELS = 4
+"""Places that only a session opened for a cancel may take."""
 DEAD_TICKS = 17
 """A session that heard nothing for this many ticks is lost; the official SDK waits 33 s."""
 
@@ -56,23 +58,33 @@ class Pool:
         return len(self._sessions)
 
     async def open(
-        self, owner: SessionOwner, choices: InitChoices, first_serial: int = 1, *, holder: str | None = None
+        self,
+        owner: SessionOwner,
+        choices: InitChoices,
+        first_serial: int = 1,
+        *,
+        holder: str | None = None,
+        for_cancel: bool = False,
     ) -> Session:
         """A session past its InitConnect, held by a key's id; `holder` None is the house, for which one place is kept.
+
+        `for_cancel` may take one of the places kept for cancels, whatever else its key holds: keys that only read could
+        otherwise hold all connections, and nobody could get out.
 
         Raises UpstreamError: `upstream_full` when the bound is reached, `upstream_unavailable` when OpenD cannot be
         reached, refuses, or does not answer within `connect_timeout`.
         """
         held = sum(each == holder for each in self._holders.values())
-        if holder is not None and self._max_per_key is not None and held >= self._max_per_key:
+        if holder is not None and self._max_per_key is not None and held >= self._max_per_key and not for_cancel:
             raise UpstreamError(
                 f"this key holds {held} connections, the limit is {self._max_per_key}; "
                 "close some or raise `upstream.max_connections_per_key`",
                 "upstream_full",
             )
-        if holder is not None and len(self._holders) >= self._max - 1:
+        if holder is not None and len(self._holders) >= self._max - 1 - (0 if for_cancel else KEPT_FOR_CANCELS):
             raise UpstreamError(
-                f"all {self._max} connections to OpenD that the sidecar may use are taken, close some or raise `upstream.max_connections`",
+                f"all {self._max} connections to OpenD that the sidecar may use are taken or kept for cancels, "
+                "close some or raise `upstream.max_connections`",
                 "upstream_full",
             )
         session = Session(owner, choices, self._rsa, self._reply_cap, first_serial)
