@@ -29,8 +29,15 @@ def allowance(grant: Grant, usage: Usage, now: datetime) -> dict[str, Any]:
         "allowed_symbols": _listed(key.allowed_symbols),
         "allowed_trd_sides": _listed(key.allowed_trd_sides),
         "allowed_acc_ids": None if key.allowed_acc_ids is None else [str(each) for each in sorted(key.allowed_acc_ids)],
+        "allowed_order_types": None
+        if key.allowed_order_types is None
+        else sorted(each.name for each in key.allowed_order_types),
         "hours": _hours(key, now),
+        "extended_hours": key.extended_hours is not False,
         "max_order_value": _exact(key.max_order_value),
+        "max_order_qty": _exact(key.max_order_qty),
+        "price_collar_pct": _exact(key.price_collar_pct),
+        "duplicate_window_s": key.duplicate_window_s,
         "daily_value": {
             "limit": _exact(key.max_daily_value),
             "used": {currency: _exact(value) for currency, value in sorted(usage.daily_value.items())},

@@ -350,7 +350,7 @@ class Gate:
         self._count_allowed(asked)
         known = self._remembered(intent)
         facts = replace(facts, account=known.account, order_owner=known.order_owner)
-        usage = self._ledger.usage(grant.key.id, self._clock())
+        usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         unfit = self._unfit_for_orders()
         if unfit is None:
@@ -408,7 +408,7 @@ class Gate:
         facts = replace(facts, account=known.account, order_owner=known.order_owner)
         now = self._clock()
         with self.metrics.stage("decide"):
-            usage = self._ledger.usage(grant.key.id, now)
+            usage = self._ledger.usage(grant.key.id, now, _placing(intent))
             decision = decide(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal, decision)
@@ -548,6 +548,10 @@ class Gate:
 
 def _endpoint(caller: Caller, row: Row | None, proto_id: int) -> str:
     return caller.endpoint or endpoint_name("" if row is None else row.name, proto_id)
+
+
+def _placing(intent: Intent) -> PlaceOrder | None:
+    return intent if isinstance(intent, PlaceOrder) else None
 
 
 def _scope_missing(row: Row, grant: Grant) -> Refusal:

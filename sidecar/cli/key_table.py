@@ -31,10 +31,20 @@ def limits(key: Key) -> str:
         parts.append(f"rate={key.max_orders_per_minute}/m")
     if key.allowed_trd_sides is not None:
         parts.append("+".join(sorted(side.value.lower() for side in key.allowed_trd_sides)))
+    if key.allowed_order_types is not None:
+        parts.append(f"type={_few(one.name.lower() for one in key.allowed_order_types)}")
     if key.max_order_value is not None:
         parts.append(f"ord={_short(key.max_order_value)}")
     if key.max_daily_value is not None:
         parts.append(f"day={_short(key.max_daily_value)}")
+    if key.max_order_qty is not None:
+        parts.append(f"qty={_short(key.max_order_qty)}")
+    if key.price_collar_pct is not None:
+        parts.append(f"collar={key.price_collar_pct:f}%")
+    if key.duplicate_window_s is not None:
+        parts.append(f"dup={key.duplicate_window_s}s")
+    if key.extended_hours is False:
+        parts.append("regular-hours")
     if key.allowed_markets is not None:
         parts.append(f"mkt={'+'.join(sorted(key.allowed_markets))}")
     if key.allowed_symbols is not None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from sidecar.border import cidr, closest, shown
-from sidecar.intents.model import Side
+from sidecar.intents.model import OrderType, Side
 from sidecar.policy.key import HoursWindow, Scope
 
 T = TypeVar("T")
@@ -35,6 +35,9 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?([Zz]|[+-]\d\
 _LARGEST_CAP = Decimal(10) ** 15
 _SMALLEST_CAP = Decimal(1).scaleb(-8)
 _MOST_ORDERS = 100_000
+_MOST_PERCENT = Decimal(100)
+_LONGEST_WINDOW = 86_400
+"""Seconds; what the ledger remembers of placed orders (ledger.recent)."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -149,6 +152,20 @@ def side(value: object) -> Side:
     return Side(text)
 
 
+def order_types(value: object) -> frozenset[OrderType]:
+    return _each(value, order_type)
+
+
+def order_type(value: object) -> OrderType:
+    """By OpenD's name, which is that of the official SDKs."""
+    valid = [one.name for one in OrderType]
+    text = _text(value)
+    if text not in valid:
+        hint = "; a plain limit order is `NORMAL`" if text.upper() == "LIMIT" else closest(text, valid)
+        raise ValueError(f"unknown order type {shown(text)} (valid: {', '.join(valid)}){hint}")
+    return OrderType[text]
+
+
 def acc_ids(value: object) -> frozenset[int]:
     return _each(value, acc_id)
 
@@ -164,13 +181,23 @@ def acc_id(value: object) -> int:
 
 
 def cap(value: object) -> Decimal:
-    """An amount of money, exact. JSON numbers arrive as int or Decimal; a float would already have lost something."""
+    """An amount of money, exact."""
+    return _exact(value, "an amount", "an amount of money", "100000 or 2500.50")
+
+
+def quantity(value: object) -> Decimal:
+    """Shares, contracts or coins of one order, exact."""
+    return _exact(value, "a quantity", "the quantity of an order", "100 or 0.5")
+
+
+def _exact(value: object, what: str, whole: str, example: str) -> Decimal:
+    """JSON numbers arrive as int or Decimal; a float would already have lost something."""
     if type(value) is int:
         amount = Decimal(value)
     elif isinstance(value, Decimal):
         amount = value
     else:
-        raise ValueError(f"{shown(value)} is not a number; write an amount like 100000 or 2500.50, without quotes")
+        raise ValueError(f"{shown(value)} is not a number; write {what} like {example}, without quotes")
     if not amount.is_finite():
         raise ValueError(f"{shown(value)} is not a finite number; remove the field for no limit")
     if amount <= 0:
@@ -178,10 +205,38 @@ def cap(value: object) -> Decimal:
             f"{shown(value)} is not over 0; remove the field for no limit, or stop the key with `bind-key ID --freeze`"
         )
     if amount > _LARGEST_CAP or amount < _SMALLEST_CAP:
-        raise ValueError(f"{shown(value)} is absurd for an amount of money; remove the field for no limit")
+        raise ValueError(f"{shown(value)} is absurd for {whole}; remove the field for no limit")
     if len(amount.as_tuple().digits) > 28:
-        raise ValueError(f"{shown(value)} has more than 28 digits; write a plain amount")
+        raise ValueError(f"{shown(value)} has more than 28 digits; write a plain number")
     return amount
+
+
+def percent(value: object) -> Decimal:
+    """Above 0, at most 100, exact."""
+    if type(value) is not int and not isinstance(value, Decimal):
+        raise ValueError(f"{shown(value)} is not a number; write a percentage like 5 or 2.5, without quotes or `%`")
+    number = Decimal(value)
+    if not number.is_finite() or not _SMALLEST_CAP <= number <= _MOST_PERCENT or len(number.as_tuple().digits) > 28:
+        raise ValueError(
+            f"{shown(value)} is not a percentage over 0 and up to {_MOST_PERCENT}; remove the field for no limit"
+        )
+    return number
+
+
+def repeat_window(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{shown(value)} is not a whole number of seconds; write e.g. 10")
+    if not 0 < value <= _LONGEST_WINDOW:
+        raise ValueError(
+            f"{shown(value)} is not between 1 and {_LONGEST_WINDOW} seconds (a day); remove the field for no limit"
+        )
+    return value
+
+
+def yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is neither true nor false; write one of them, without quotes")
+    return value
 
 
 def orders_per_minute(value: object) -> int:

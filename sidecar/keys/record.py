@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.border import closest, shown
-from sidecar.intents.model import Side
+from sidecar.intents.model import OrderType, Side
 from sidecar.keys import fields
 from sidecar.policy.key import HoursWindow, Key, Scope
 
@@ -22,14 +22,15 @@ LIMIT_FIELDS = frozenset(
     {
         "allowed_markets", "allowed_symbols", "allowed_trd_sides", "allowed_acc_ids",
         "max_order_value", "max_daily_value", "max_orders_per_minute", "hours_window", "timezone",
+        "allowed_order_types", "max_order_qty", "price_collar_pct", "duplicate_window_s", "extended_hours",
     }
 )  # fmt: skip
 """What may stand flat on the record or in its `limits` object."""
 
 _NOT_YET = frozenset(
     {
-        "cap_currency", "allowed_order_types", "allow_short", "max_order_qty", "max_open_orders", "max_position_value",
-        "price_collar_pct", "duplicate_window_s", "trading_hours", "extended_hours", "cancel_on_disconnect",
+        "cap_currency", "allow_short", "max_open_orders", "max_position_value",
+        "trading_hours", "cancel_on_disconnect",
         "enabled", "group", "max_requests_per_second", "require_signature", "public_key", "sealed_secret",
         "passphrase_hash",
     }
@@ -85,9 +86,14 @@ class _Record(BaseModel):
     allowed_symbols: Annotated[frozenset[str] | None, _absent_or(fields.symbols)] = None
     allowed_trd_sides: Annotated[frozenset[Side] | None, _absent_or(fields.sides)] = None
     allowed_acc_ids: Annotated[frozenset[int] | None, _absent_or(fields.acc_ids)] = None
+    allowed_order_types: Annotated[frozenset[OrderType] | None, _absent_or(fields.order_types)] = None
     max_order_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
     max_daily_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
     max_orders_per_minute: Annotated[int | None, _absent_or(fields.orders_per_minute)] = None
+    max_order_qty: Annotated[Decimal | None, _absent_or(fields.quantity)] = None
+    price_collar_pct: Annotated[Decimal | None, _absent_or(fields.percent)] = None
+    duplicate_window_s: Annotated[int | None, _absent_or(fields.repeat_window)] = None
+    extended_hours: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
     hours_window: Annotated[tuple[HoursWindow, ...] | None, _absent_or(fields.hours)] = None
     timezone: Annotated[ZoneInfo | None, _absent_or(fields.zone_named)] = None
     allowed_machines: Annotated[frozenset[str] | None, _absent_or(fields.machines)] = None
@@ -195,6 +201,11 @@ def _stored(record: _Record, default_zone: tzinfo | None) -> StoredKey:
         max_order_value=record.max_order_value,
         max_daily_value=record.max_daily_value,
         max_orders_per_minute=record.max_orders_per_minute,
+        allowed_order_types=record.allowed_order_types,
+        max_order_qty=record.max_order_qty,
+        price_collar_pct=record.price_collar_pct,
+        duplicate_window_s=record.duplicate_window_s,
+        extended_hours=record.extended_hours,
         hours_window=record.hours_window,
         zone=None if record.hours_window is None else record.timezone or default_zone,
         allowed_machines=record.allowed_machines,

@@ -16,6 +16,7 @@ from itertools import islice
 import structlog
 
 from sidecar.errors import RecordError
+from sidecar.intents.model import PlaceOrder
 from sidecar.ledger import clock
 from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, Attempts
 from sidecar.ledger.orders import OrderMap, order_keys, placed_by
@@ -75,12 +76,14 @@ class Ledger:
 
     # What a decision is made against
 
-    def usage(self, key_id: str, now: float) -> Usage:
-        """What the key has used: orders and cancels of the last 60 s, and the value of the running day per currency."""
+    def usage(self, key_id: str, now: float, order: PlaceOrder | None = None) -> Usage:
+        """What the key has used: orders and cancels of the last 60 s, and the value of the running day per currency.
+        With the `order` that is being judged, also when the key last placed one like it.
+        """
         use = self._keys.get(key_id)
         if use is None:
             return Usage()
-        return use.usage(self._elapsed(), self._day_start(now))
+        return use.usage(self._elapsed(), self._day_start(now), order)
 
     def clock_ok(self, now: float) -> bool:
         """False while orders must be refused with the code `clock`: for 60 s after the wall clock has jumped, either

@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 
+from sidecar.intents.model import PlaceOrder
+from sidecar.ledger.recent import RecentOrders
 from sidecar.ledger.reservation import Reservation, Row, State
 from sidecar.policy.usage import Usage
 
@@ -49,6 +51,7 @@ class KeyUse:
     cancels: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_CANCELS))
     days: dict[float, dict[str, Decimal]] = field(default_factory=dict)
     """Start of a day → currency → value in use."""
+    recent: RecentOrders = field(default_factory=RecentOrders)
 
     def count(self, entry: Entry) -> None:
         self.orders.append(entry)
@@ -65,13 +68,16 @@ class KeyUse:
             self.take_value(entry)
 
     def add_value(self, entry: Entry) -> None:
+        """It is in force."""
+        self.recent.add(entry.reservation, entry.elapsed)
         value, currency = entry.reservation.value, entry.reservation.currency
         if value is not None and currency is not None:
             values = self.days.setdefault(entry.day, {})
             values[currency] = EXACT.add(values[currency], value) if currency in values else value
 
     def take_value(self, entry: Entry) -> None:
-        """Its day may no longer be counted; then there is nothing to take from."""
+        """It is in force no more. Its day may no longer be counted; then there is nothing to take from."""
+        self.recent.remove(entry.reservation)
         value, currency = entry.reservation.value, entry.reservation.currency
         values = self.days.get(entry.day)
         if value is not None and currency is not None and values is not None:
@@ -81,8 +87,8 @@ class KeyUse:
         for day in [day for day in self.days if day < edge]:
             del self.days[day]
 
-    def usage(self, at: float, today: float) -> Usage:
-        """What counts at this moment; `today` is the start of the running day."""
+    def usage(self, at: float, today: float, order: PlaceOrder | None = None) -> Usage:
+        """What counts at this moment; `today` is the start of the running day. `order`: the one being judged."""
         oldest = self._prune(at)
         totals: dict[str, Decimal] = {}
         for day, values in self.days.items():
@@ -95,6 +101,7 @@ class KeyUse:
             oldest_order_age=0.0 if oldest is None else at - oldest.elapsed,
             cancels_last_minute=len(self.cancels),
             daily_value=totals,
+            same_order_age=None if order is None else self.recent.age(order, at),
         )
 
     def _prune(self, at: float) -> Entry | None:

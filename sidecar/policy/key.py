@@ -7,7 +7,7 @@ from datetime import datetime, time, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 
-from sidecar.intents.model import Side
+from sidecar.intents.model import OrderType, Side
 
 
 class Scope(StrEnum):
@@ -45,9 +45,18 @@ class Key:
     """`US.AAPL`, `US.*`, `US.AAPL@options`."""
     allowed_trd_sides: frozenset[Side] | None = None
     allowed_acc_ids: frozenset[int] | None = None
+    allowed_order_types: frozenset[OrderType] | None = None
     max_order_value: Decimal | None = None
     max_daily_value: Decimal | None = None
     max_orders_per_minute: int | None = None
+    max_order_qty: Decimal | None = None
+    """Shares, contracts or coins of one order."""
+    price_collar_pct: Decimal | None = None
+    """How far a limit may be from the quote on the side that hurts, in percent of the quote."""
+    duplicate_window_s: int | None = None
+    """Seconds in which the same order may not come again."""
+    extended_hours: bool | None = None
+    """False: orders for regular trading hours only. True says no more than None."""
     hours_window: tuple[HoursWindow, ...] | None = None
     zone: tzinfo | None = None
     """The zone of hours_window; never None when hours_window is set."""

@@ -66,6 +66,8 @@ class Usage:
     cancels_last_minute: int = 0
     daily_value: dict[str, Decimal] = field(default_factory=dict)
     """Reserved and accepted value of the running day, per currency."""
+    same_order_age: float | None = None
+    """Seconds since the key last placed an order like the one being judged; None: not within a day, or not asked."""
 
 
 @dataclass(frozen=True, slots=True)

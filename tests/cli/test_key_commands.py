@@ -125,7 +125,8 @@ def test_every_other_limit_has_its_flag(path: Path) -> None:
         path, "--note", "a note", "--allowed-symbols", "US.AAPL, HK.00700,US.AAPL", "--allowed-acc-ids", "1, 2,1",
         "--hours-window", "09:30-12:00", "--hours-window", "13:00-16:00", "--timezone", "America/New_York",
         "--allowed-ips", "127.0.0.1,10.0.0.0/24", "--max-order-value", "2500.50", "--expires", "2099-01-31T00:00:00+08:00",
-        "--bind-this-machine", "--bind-machines", "a" * 64,
+        "--bind-this-machine", "--bind-machines", "a" * 64, "--allowed-order-types", "NORMAL, MARKET",
+        "--max-order-qty", "0.5", "--price-collar-pct", "2.5", "--duplicate-window-s", "10", "--no-extended-hours",
     )  # fmt: skip
     record = raw(path)
     assert record["note"] == "a note"
@@ -135,6 +136,9 @@ def test_every_other_limit_has_its_flag(path: Path) -> None:
     assert record["timezone"] == "America/New_York"
     assert record["allowed_ips"] == ["127.0.0.1", "10.0.0.0/24"]
     assert record["expires_at"] == "2099-01-31T00:00:00+08:00"
+    assert record["allowed_order_types"] == ["NORMAL", "MARKET"]
+    assert (record["max_order_qty"], record["price_collar_pct"]) == (0.5, 2.5)
+    assert (record["duplicate_window_s"], record["extended_hours"]) == (10, False)
     assert record["allowed_machines"] == ["a" * 64, fingerprint("bot", "this-machine")]
     assert '"max_order_value": 2500.50' in path.read_text()
 
@@ -172,6 +176,13 @@ def test_a_key_is_not_made_twice(path: Path) -> None:
         (("--max-daily-value", "0"), "--max-daily-value `0` is not over 0"),
         (("--max-orders-per-minute", "x"), "--max-orders-per-minute `x` is not a whole number"),
         (("--max-orders-per-minute", "0"), "--max-orders-per-minute `0` is not between 1 and"),
+        (("--allowed-order-types", "LIMIT"), "--allowed-order-types unknown order type `LIMIT`"),
+        (("--max-order-qty", "-1"), "--max-order-qty `-1` is not an amount"),
+        (("--max-order-qty", "0"), "--max-order-qty `0` is not over 0"),
+        (("--price-collar-pct", "5%"), "--price-collar-pct `5%` is not an amount"),
+        (("--price-collar-pct", "200"), "--price-collar-pct `200` is not a percentage"),
+        (("--duplicate-window-s", "0.5"), "--duplicate-window-s `0.5` is not a whole number"),
+        (("--duplicate-window-s", "90000"), "--duplicate-window-s `90000` is not between 1 and"),
         (("--hours-window", "9-16"), "--hours-window `9-16` is not a window of hours"),
         (("--timezone", "Asia/Tokyo"), "--timezone says where --hours-window is read"),
         (("--hours-window", "09:30-16:00", "--timezone", "Tokyo"), "--timezone unknown time zone `Tokyo`"),
@@ -255,6 +266,17 @@ def test_the_list_shows_every_key_in_few_words_and_no_hash(path: Path) -> None:
     assert bot.split() == ["bot", "qot:read", "rate=3/m,sell,ord=50k", "FROZEN", "never"]
     assert two.split() == ["two", "acc:read", "-", "1", "machine(s)", "never", "[red]x�[31m"]
     assert raw(path)["hash"][7:20] not in output
+
+
+def test_the_list_shows_the_limits_on_the_order_itself(path: Path) -> None:
+    made(
+        path, "--allowed-order-types", "NORMAL,MARKET", "--max-order-qty", "1000", "--price-collar-pct", "2.5",
+        "--duplicate-window-s", "10", "--no-extended-hours",
+    )  # fmt: skip
+    done(gen_key, "--id", "two", "--scopes", "acc:read", "--keys-file", path, "--extended-hours")
+    bot, two = (line for line in done(list_keys, "--keys-file", path).splitlines() if "read" in line)
+    assert "type=market+normal,qty=1k,collar=2.5%,dup=10s,regular-hours" in bot
+    assert two.split()[:3] == ["two", "acc:read", "-"], "what it may do anyway is no limit"
 
 
 def test_an_expired_key_is_listed_as_expired(path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sidecar.errors import BodyError, ConfigError
 from sidecar.intents.markets import security_of_order
-from sidecar.intents.model import Side
+from sidecar.intents.model import OrderType, Side
 from sidecar.keys import fields
 from sidecar.keys.file import LARGEST_FILE, load
 from sidecar.keys.secret import hash_of, ws_hash_of
@@ -93,6 +93,11 @@ LIMITS: dict[str, Any] = {
     "max_order_value": 2500.5,
     "max_daily_value": 10000,
     "max_orders_per_minute": 5,
+    "allowed_order_types": ["NORMAL", "STOP_LIMIT"],
+    "max_order_qty": 0.5,
+    "price_collar_pct": 2.5,
+    "duplicate_window_s": 10,
+    "extended_hours": False,
     "hours_window": ["09:30-12:00", "22:00-04:00"],
     "timezone": "Asia/Hong_Kong",
 }
@@ -103,6 +108,9 @@ def test_flat_and_nested_limits_mean_the_same(tmp_path: Path) -> None:
     assert key_of(tmp_path, limits=LIMITS) == flat
     assert flat.allowed_trd_sides == frozenset({Side.BUY, Side.SELL_SHORT})
     assert flat.zone == ZoneInfo("Asia/Hong_Kong")
+    assert flat.allowed_order_types == frozenset({OrderType.NORMAL, OrderType.STOP_LIMIT})
+    assert (flat.max_order_qty, flat.price_collar_pct) == (Decimal("0.5"), Decimal("2.5"))
+    assert (flat.duplicate_window_s, flat.extended_hours) == (10, False)
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -256,6 +264,24 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_orders_per_minute": 0}, "`0` is not between 1 and"),
     ({"max_orders_per_minute": 1.5}, "`1.5` is not a whole number"),
     ({"max_orders_per_minute": True}, "`true` is not a whole number"),
+    ({"allowed_order_types": []}, "the list is empty"),
+    ({"allowed_order_types": ["LIMIT"]}, "unknown order type `LIMIT` (valid: NORMAL, MARKET,"),
+    ({"allowed_order_types": ["LIMIT"]}, "a plain limit order is `NORMAL`"),
+    ({"allowed_order_types": ["market"]}, "did you mean `MARKET`?"),
+    ({"allowed_order_types": [2]}, "`2` is not text"),
+    ({"allowed_order_types": "MARKET"}, "`MARKET` is not a list"),
+    ({"max_order_qty": 0}, "`0` is not over 0"),
+    ({"max_order_qty": "100"}, "write a quantity like 100 or 0.5"),
+    ({"max_order_qty": True}, "`true` is not a number"),
+    ({"price_collar_pct": 0}, "`0` is not a percentage over 0 and up to 100"),
+    ({"price_collar_pct": 100.01}, "`100.01` is not a percentage over 0 and up to 100"),
+    ({"price_collar_pct": "5%"}, "write a percentage like 5 or 2.5"),
+    ({"duplicate_window_s": 0}, "`0` is not between 1 and 86400 seconds"),
+    ({"duplicate_window_s": 86401}, "`86401` is not between 1 and 86400 seconds"),
+    ({"duplicate_window_s": 1.5}, "`1.5` is not a whole number of seconds"),
+    ({"duplicate_window_s": True}, "`true` is not a whole number of seconds"),
+    ({"extended_hours": 0}, "`0` is neither true nor false"),
+    ({"extended_hours": "false"}, "`false` is neither true nor false"),
     ({"hours_window": "9:30-16:00"}, "`9:30-16:00` is not a window of hours; write `HH:MM-HH:MM`"),
     ({"hours_window": "09:30-12:00,13:00-16:00"}, "write several windows as a list"),
     ({"hours_window": "09:30-24:01"}, "is not a window of hours"),
@@ -388,6 +414,7 @@ def test_whatever_a_field_holds_it_loads_or_is_refused_in_prose(
             key.allowed_trd_sides,
             key.allowed_acc_ids,
             key.allowed_ips,
+            key.allowed_order_types,
         )
         assert all(one is None or one for one in whitelists)
 

@@ -43,6 +43,7 @@ _MARKETS = {"HK": ("HK", 1, 1), "US": ("US", 11, 2), "SH": ("CN", 21, 3), "SZ": 
 _TRD_MARKETS = {"HK": 1, "US": 2, "CN": 3, "HKCC": 4, "CRYPTO": 7}
 _ENVS = {"paper": TrdEnv.SIMULATE, "real": TrdEnv.REAL}
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell short": Side.SELL_SHORT, "buy back": Side.BUY_BACK}
+_SESSIONS = {"none": 0, "RTH": 1, "ETH": 2, "ALL": 3, "OVERNIGHT": 4}
 _ORDER = re.compile(
     r"(?P<side>buy back|buy|sell short|sell) (?P<qty>[\d.]+) (?P<symbol>\S+)"
     r" at (?P<price>market|-?[\d.]+)(?: through (?P<route>HKCC))?"
@@ -59,6 +60,8 @@ _CASE_KEYS = frozenset(
         "request",
         "type",
         "may move the price by",
+        "session",
+        "outside regular hours",
         "trigger",
         "buffer",
         "counts as",
@@ -124,6 +127,7 @@ def key(words: Mapping[str, Any]) -> Key:
     zone = fields.pop("timezone", None)
     hours = fields.pop("hours_window", None)
     sides = fields.pop("allowed_trd_sides", None)
+    types = fields.pop("allowed_order_types", None)
     made = Key(
         id=fields.pop("id", "bot"),
         scopes=scopes,
@@ -134,6 +138,11 @@ def key(words: Mapping[str, Any]) -> Key:
         max_order_value=_decimal(fields.pop("max_order_value", None)),
         max_daily_value=_decimal(fields.pop("max_daily_value", None)),
         max_orders_per_minute=fields.pop("max_orders_per_minute", None),
+        allowed_order_types=None if types is None else frozenset(OrderType[each] for each in types),
+        max_order_qty=_decimal(fields.pop("max_order_qty", None)),
+        price_collar_pct=_decimal(fields.pop("price_collar_pct", None)),
+        duplicate_window_s=fields.pop("duplicate_window_s", None),
+        extended_hours=fields.pop("extended_hours", None),
         hours_window=None if hours is None else tuple(_window(part) for part in hours.split(", ")),
         zone=None if zone is None else ZoneInfo(zone),
     )
@@ -182,6 +191,8 @@ def _order(words: Mapping[str, Any], account: AccountRef, match: re.Match[str]) 
         price=Decimal(match["price"]) if order_type.priced else None,
         aux_price=_decimal(words.get("trigger")),
         adjust_limit=_decimal(words.get("may move the price by")),
+        outside_rth=words.get("outside regular hours", False),
+        session=_SESSIONS[words.get("session", "none")],
     )
 
 
@@ -240,6 +251,7 @@ def _usage(used: Mapping[str, Any]) -> Usage:
         orders_last_minute=fields.pop("orders in the last minute", 0),
         oldest_order_age=float(fields.pop("the oldest of them seconds ago", 0)),
         cancels_last_minute=fields.pop("cancels in the last minute", 0),
+        same_order_age=fields.pop("the same order seconds ago", None),
         daily_value={currency: Decimal(str(value)) for currency, value in fields.pop("today", {}).items()},
     )
     assert not fields, f"unknown words of usage: {fields}"

@@ -70,6 +70,8 @@ def orders(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[PlaceOrder]
         price=st.none() | numbers,
         aux_price=st.none() | numbers,
         adjust_limit=st.none() | st.decimals(min_value="-0.99", max_value="0.99", allow_nan=False),
+        outside_rth=st.booleans(),
+        session=st.integers(0, 4),
         amount=st.none() | numbers,
     )
 
@@ -112,6 +114,11 @@ def keys(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Key]:
         max_order_value=st.none() | numbers,
         max_daily_value=st.none() | numbers,
         max_orders_per_minute=st.none() | st.integers(0, 10),
+        allowed_order_types=some(list(OrderType)),
+        max_order_qty=st.none() | numbers,
+        price_collar_pct=st.none() | numbers,
+        duplicate_window_s=st.none() | st.integers(1, 60),
+        extended_hours=st.none() | st.booleans(),
         hours_window=st.none() | windows,
         zone=st.sampled_from(ZONES),
     )
@@ -151,6 +158,7 @@ def usages(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Usage]:
         oldest_order_age=st.floats(0, 60),
         cancels_last_minute=st.integers(0, 200),
         daily_value=st.dictionaries(st.sampled_from(["HKD", "USD"]), numbers),
+        same_order_age=st.none() | st.floats(0, 90),
     )
 
 
@@ -196,6 +204,9 @@ def test_facts_usage_and_clock_of_a_wrong_kind_refuse_or_do_not_matter(junk: Any
         assert decision.refusal is not None
 
 
+ORDER_LIMITS = ("allowed_order_types", "max_order_qty", "price_collar_pct", "duplicate_window_s", "extended_hours")
+
+
 def tighter(draw: st.DrawFn, key: Key) -> Key:
     """The same key with one limit narrower, or set where there was none."""
     name = draw(
@@ -210,6 +221,7 @@ def tighter(draw: st.DrawFn, key: Key) -> Key:
                 "max_daily_value",
                 "max_orders_per_minute",
                 "hours_window",
+                *ORDER_LIMITS,
             ]
         )
     )
@@ -217,10 +229,14 @@ def tighter(draw: st.DrawFn, key: Key) -> Key:
     new: Any
     if name == "scopes":
         new = old - {draw(st.sampled_from(Scope))}
-    elif name in ("max_order_value", "max_daily_value"):
+    elif name in ("max_order_value", "max_daily_value", "max_order_qty", "price_collar_pct"):
         new = draw(amounts) if old is None else min(old, draw(amounts))
     elif name == "max_orders_per_minute":
         new = draw(st.integers(0, 10)) if old is None else min(old, draw(st.integers(0, 10)))
+    elif name == "duplicate_window_s":
+        new = max(old or 1, draw(st.integers(1, 60)))
+    elif name == "extended_hours":
+        new = False
     elif name == "hours_window":
         new = draw(windows) if old is None else old[: max(1, len(old) - 1)]
     else:
@@ -228,6 +244,7 @@ def tighter(draw: st.DrawFn, key: Key) -> Key:
             "allowed_markets": ["HK", "US", "CN", "HKCC"],
             "allowed_symbols": SYMBOLS,
             "allowed_trd_sides": list(Side),
+            "allowed_order_types": list(OrderType),
             "allowed_acc_ids": [1001, 1002, 2001],
         }
         drawn = draw(st.frozensets(st.sampled_from(values[name]), min_size=1))
@@ -411,6 +428,8 @@ def test_facts_are_asked_for_only_where_a_rule_reads_them() -> None:
         assert needs(capped, replace(buy, order_type=unpriced, price=None)) == {Need.INSTRUMENT, Need.QUOTE}
         assert needs(free, replace(buy, order_type=unpriced, price=None)) == frozenset()
     assert needs(options, buy) == {Need.INSTRUMENT}
+    assert needs(replace(free, price_collar_pct=Decimal(5)), buy) == {Need.QUOTE}
+    assert needs(replace(free, price_collar_pct=Decimal(5)), replace(buy, order_type=OrderType.STOP)) == frozenset()
     assert needs(replace(options, allowed_symbols=frozenset({"US.AAPL@options", "US.*"})), buy) == frozenset()
     assert needs(options, replace(buy, security=SECURITIES[0])) == frozenset()
     assert needs(capped, CancelOrder(AccountRef(1, TrdEnv.REAL), OrderRef(1, ""))) == frozenset()

@@ -26,7 +26,8 @@ def _account(c2s: dict[str, Any]) -> Arguments:
 def _place(c2s: dict[str, Any]) -> tuple[str, Arguments]:
     names = {
         "trdSide": "side", "orderType": "order_type", "qty": "qty", "price": "price", "remark": "remark",
-        "timeInForce": "time_in_force", "auxPrice": "aux_price",
+        "timeInForce": "time_in_force", "session": "session", "fillOutsideRTH": "fill_outside_rth",
+        "auxPrice": "aux_price",
     }  # fmt: skip
     market = c2s.get("secMarket", c2s["header"]["trdMarket"])
     symbol = f"{_SEC_PREFIX[market]}.{c2s['code']}"

@@ -168,6 +168,7 @@ def _advice(refusal: Refused) -> str:
 
 _ADVICE: Mapping[Code, str] = {
     Code.HOURS: "it may pass within the hours that my_limits tells",
+    Code.PRICE_COLLAR: "it may pass at a price nearer to the market's",
     Code.DAILY_VALUE: "it may pass when the next day begins, or at a smaller value",
     Code.KEYS_STALE: "it may pass when the owner has mended the keys",
     Code.SCOPE: "repeating it does not help: only the owner can give this key more",

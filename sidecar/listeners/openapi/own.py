@@ -147,6 +147,7 @@ def _allowance() -> Schema:
         "allowed_markets": _NAMES,
         "allowed_symbols": _NAMES,
         "allowed_trd_sides": _NAMES,
+        "allowed_order_types": _NAMES,
         "allowed_acc_ids": {**_NAMES, "examples": [[ACCOUNT]]},
         "hours": {
             "type": ["object", "null"],
@@ -156,7 +157,11 @@ def _allowance() -> Schema:
                 "open_now": {"type": "boolean"},
             },
         },
+        "extended_hours": {"type": "boolean"},
         "max_order_value": _MONEY,
+        "max_order_qty": _MONEY,
+        "price_collar_pct": _MONEY,
+        "duplicate_window_s": {"type": ["integer", "null"]},
         "daily_value": {
             "type": "object",
             "properties": {"limit": _MONEY, "used": _BY_CURRENCY, "left": {**_BY_CURRENCY, "type": ["object", "null"]}},
