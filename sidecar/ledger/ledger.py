@@ -21,6 +21,7 @@ from sidecar.ledger import clock
 from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, Attempts
 from sidecar.ledger.orders import OrderMap, order_keys, placed_by
 from sidecar.ledger.reservation import Change, ChangeKey, Dropped, Reservation, Row, State, Store
+from sidecar.ledger.timeline import Timeline
 from sidecar.ledger.use import EXACT, WINDOW, Entry, KeyUse
 from sidecar.policy.usage import OrderOwner, Usage
 
@@ -62,7 +63,7 @@ class Ledger:
         self._unsettled: dict[int, dict[str, Entry]] = {}
         self._orders = OrderMap()
         self._staged: dict[ChangeKey, Change] = {}
-        self._sequence = 0
+        self._timeline = Timeline(elapsed)
         self._newest_day = 0.0
         self._counted_since = 0.0
         self.on_staged: Callable[[], None] | None = None
@@ -99,22 +100,44 @@ class Ledger:
 
     @property
     def sequence(self) -> int:
-        """Grows with every reservation. A fact asked for now is told apart by it from reservations made later."""
-        return self._sequence
+        """Grows with every reservation and every settlement. A fact asked for now is told apart by it from what comes
+        later."""
+        return self._timeline.sequence
+
+    def sequence_before(self, seconds: float) -> int:
+        """The sequence as it was so many seconds ago (at most `timeline.KEPT`): for a fact that may lag behind by that."""
+        return self._timeline.before(seconds)
 
     def reserved_since(self, acc_id: int, sequence: int) -> list[Reservation]:
-        """The account's reservations in force that a fact asked for at `sequence` may not show: the later and the
-        unsettled ones.
+        """The account's reservations in force that a fact asked for at `sequence` may not show: the later ones, the
+        unsettled ones, and those settled later, whose orders may have reached OpenD only after it answered.
 
-        At most the reservations in memory are looked through; those made since `sequence` always are.
+        At most the reservations in memory are looked through; those made since `sequence` always are, and those settled
+        since if it was reached within `timeline.KEPT` seconds.
         """
-        found = {entry.sequence: entry.reservation for entry in self._unsettled.get(acc_id, {}).values()}
+        found = dict(self._unsettled.get(acc_id, {}))
         for entry in reversed(self._entries.values()):
             if entry.sequence <= sequence and entry.state.settled:
                 break
             if entry.reservation.acc_id == acc_id and entry.state.counts_in_daily_value and entry.sequence > sequence:
-                found[entry.sequence] = entry.reservation
-        return [found[number] for number in sorted(found)]
+                found[entry.reservation.decision_id] = entry
+        for entry in self._timeline.settled_since(acc_id, sequence):
+            if entry.state.counts_in_daily_value:
+                found[entry.reservation.decision_id] = entry
+        return [entry.reservation for entry in sorted(found.values(), key=lambda entry: entry.sequence)]
+
+    def selling_since(self, acc_id: int, symbol: str, sequence: int) -> Decimal | None:
+        """Units of a symbol that every key's sells of the account reserve beyond a fact asked for at `sequence`.
+
+        None where it cannot be told: the legs of a combo are not kept.
+        """
+        total = Decimal(0)
+        for made in self.reserved_since(acc_id, sequence):
+            if made.side is None:
+                return None
+            if made.side.sells and made.symbol == symbol:
+                total = EXACT.add(total, made.qty)
+        return total
 
     # The life of a reservation
 
@@ -308,6 +331,9 @@ class Ledger:
             entry = self._adopt(row, at - max(0.0, now - made))
             entry.taken = True
             self._count(entry)
+        for entry in self._entries.values():
+            if entry.state.settled and entry.elapsed > at - WINDOW:
+                self._timeline.settled(entry)  # when is not stored; it may have been just now
         if newest is not None:
             self._counted_since = newest - DAYS_KEPT * DAY
         for use in self._keys.values():
@@ -315,11 +341,10 @@ class Ledger:
         return newest
 
     def _adopt(self, row: Row, elapsed: float) -> Entry:
-        self._sequence += 1
         entry = Entry(
             reservation=row.reservation,
             state=row.state,
-            sequence=self._sequence,
+            sequence=self._timeline.step(elapsed),
             elapsed=elapsed,
             day=self._day_start(row.reservation.at),
             order_id=row.order_id,
@@ -342,6 +367,7 @@ class Ledger:
         entry.state = state
         if state.settled:
             self._settle(entry)
+            self._timeline.settled(entry)
         self._stage(entry.reservation.decision_id, entry.row())
 
     def _settle(self, entry: Entry) -> None:
