@@ -107,6 +107,18 @@ class OrderRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Trail:
+    """How a trailing stop follows the market: `value` behind it, in per cent of its price (`ratio`) or in its currency.
+
+    `spread`: how far beyond its trigger a trailing stop with a limit may be filled.
+    """
+
+    value: Decimal
+    ratio: bool
+    spread: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceOrder:
     """One single-leg order. Quantities in shares, contracts or coins; prices in the security's quote currency."""
 
@@ -126,6 +138,8 @@ class PlaceOrder:
     time_in_force: int = 0
     amount: Decimal | None = None
     """The stake of an event contract; None for everything else. Such an order is not worth quantity × price."""
+    trail: Trail | None = None
+    """None where the order does not say both how and how far it trails."""
 
 
 @dataclass(frozen=True, slots=True)

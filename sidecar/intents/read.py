@@ -31,6 +31,7 @@ from sidecar.intents.model import (
     ReadSubscriptions,
     ReconfirmOrder,
     SubscribeAccounts,
+    Trail,
     Unlock,
 )
 from sidecar.intents.replies import OrderStatus, PlaceReply, PushSubject, read_order, read_place_reply, read_push
@@ -54,6 +55,7 @@ _OPS = {int(op): op for op in ModifyOp}
 _TIMES_IN_FORCE = frozenset(range(4))
 _SESSIONS = frozenset(range(5))
 _TRAIL_TYPES = frozenset(range(3))
+_TRAIL_RATIO = 1
 _PRED_SIDES = frozenset(range(3))
 _JP_ACCOUNTS = frozenset(range(17))
 _TRIGGERED = frozenset({10, 11, 12, 13})
@@ -126,6 +128,7 @@ def _place(c2s: Any) -> PlaceOrder:
         remark=_remark(c2s),
         time_in_force=_time_in_force(c2s),
         amount=amount,
+        trail=_trail(c2s),
     )
     if c2s.secMarket != sec_market:
         c2s.secMarket = sec_market
@@ -250,6 +253,13 @@ def _adjust_limit(c2s: Any) -> Decimal | None:
     if abs(limit) >= 1:
         raise malformed(f"adjustSideAndLimit `{c2s.adjustSideAndLimit!r}` is a fraction and must be between -1 and 1")
     return limit or None
+
+
+def _trail(c2s: Any) -> Trail | None:
+    if not c2s.trailType or not c2s.HasField("trailValue"):
+        return None
+    value, spread = fields.exact(c2s.trailValue, "trailValue"), fields.exact(c2s.trailSpread, "trailSpread")
+    return Trail(value, c2s.trailType == _TRAIL_RATIO, spread)
 
 
 def _refine(c2s: Any) -> None:

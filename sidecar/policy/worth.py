@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
-from sidecar.intents.model import OrderType, PlaceOrder
+from sidecar.intents.model import OrderType, PlaceOrder, Trail
 from sidecar.policy.decision import Worth
 from sidecar.policy.usage import Facts, InstrumentKind, Terms
 
@@ -28,6 +28,7 @@ _PER_CENT = Decimal("0.01")
 _LONGEST = 40
 _TRIGGERED = frozenset({OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 """The types without a price that wait for a trigger price."""
+_TRAILING = frozenset({OrderType.TRAILING_STOP, OrderType.TRAILING_STOP_LIMIT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def counted_price(order: PlaceOrder, quote: Decimal | None, terms: Terms) -> Cou
 
     A buy counts at its limit, raised where OpenD may raise it (adjustPrice). A sale counts at the same, at the quote
     or at its trigger, whichever is most: a limit of 0.01 still sells at the market. A type without a price counts at
-    the quote or its trigger, whichever is more, with the buffer on top.
+    the quote or its trigger, whichever is more, with the buffer on top; the trigger of a trailing buy is where it is
+    now, above the quote.
     """
     if not order.order_type.priced:
         return _unpriced(order, quote, terms)
@@ -91,9 +93,20 @@ def _unpriced(order: PlaceOrder, quote: Decimal | None, terms: Terms) -> Counted
     if order.order_type in _TRIGGERED and (trigger is None or not trigger > 0):
         return f"what {kind} {_at(trigger, 'trigger')} is worth cannot be told"
     reference = _higher(CountedPrice(quote, "quote"), trigger, "trigger")
+    if order.order_type in _TRAILING and not order.side.sells:
+        if order.trail is None:
+            return f"what {kind} without trailType and trailValue is worth cannot be told"
+        reference = _higher(reference, _trailed(quote, order.trail), "trigger")
     factor = EXACT.add(_ONE, EXACT.multiply(terms.price_buffer_pct, _PER_CENT))
     basis = f"{reference.basis} {plain(reference.amount)} + {plain(terms.price_buffer_pct)} %"
     return CountedPrice(EXACT.multiply(reference.amount, factor), basis)
+
+
+def _trailed(quote: Decimal, trail: Trail) -> Decimal:
+    """The highest price at which a buy that trails the market from now on may be filled, while the market stays."""
+    distance = EXACT.multiply(EXACT.multiply(quote, trail.value), _PER_CENT) if trail.ratio else trail.value
+    beyond = trail.spread if trail.spread > 0 else Decimal(0)
+    return EXACT.add(EXACT.add(quote, distance), beyond)
 
 
 def _higher(counted: CountedPrice, price: Decimal | None, basis: str) -> CountedPrice:

@@ -74,6 +74,11 @@ ORDERS: dict[str, tuple[str, dict[str, Any], str]] = {
         {**TENCENT, "order_type": "TRAILING_STOP", "qty": 100, "side": "SELL", "trail_type": "AMOUNT", "trail_value": 5},
         "HK",
     ),
+    "a buy that trails the market by as much again": (
+        "105000",
+        {**TENCENT, "order_type": "TRAILING_STOP", "qty": 100, "trail_type": "RATIO", "trail_value": 100},
+        "HK",
+    ),
     "one option contract": ("1500", {"code": "option", "price": 15.00, "qty": 1}, "US"),
     "seventy option contracts": ("105000", {"code": "option", "price": 15.00, "qty": 70}, "US"),
     "an option at the market": ("1575", {"code": "option", "price": 0, "qty": 1, "order_type": "MARKET"}, "US"),

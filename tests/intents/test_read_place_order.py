@@ -10,7 +10,7 @@ import pytest
 from order_requests import place
 
 from sidecar.errors import BodyError
-from sidecar.intents.model import AccountRef, OrderType, PlaceOrder, Security, Side, TrdEnv
+from sidecar.intents.model import AccountRef, OrderType, PlaceOrder, Security, Side, Trail, TrdEnv
 from sidecar.intents.read import read, remark_of, set_tag
 from sidecar.wire import body
 from sidecar.wire.catalog import PLACE_ORDER
@@ -200,6 +200,18 @@ def test_a_trigger_at_or_below_zero_is_refused(order_type: int) -> None:
 
 def test_a_trigger_is_read() -> None:
     assert order(orderType=11, auxPrice=340.5).aux_price == Decimal("340.5")
+
+
+def test_how_an_order_trails_the_market_is_read() -> None:
+    per_cent = order(orderType=14, trailType=1, trailValue=2.5)
+    assert per_cent.trail == Trail(Decimal("2.5"), ratio=True)
+    amount = order(orderType=15, trailType=2, trailValue=12.0, trailSpread=0.1)
+    assert amount.trail == Trail(Decimal(12), ratio=False, spread=Decimal("0.1"))
+
+
+@pytest.mark.parametrize("half", [{}, {"trailType": 1}, {"trailValue": 5.0}, {"trailType": 0, "trailValue": 5.0}])
+def test_a_trail_that_is_said_by_half_is_none(half: dict[str, Any]) -> None:
+    assert order(orderType=14, **half).trail is None
 
 
 @pytest.mark.parametrize(

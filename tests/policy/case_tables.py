@@ -31,6 +31,7 @@ from sidecar.intents.model import (
     Security,
     Side,
     SubscribeAccounts,
+    Trail,
     TrdEnv,
     Unlock,
 )
@@ -63,6 +64,7 @@ _CASE_KEYS = frozenset(
         "session",
         "outside regular hours",
         "trigger",
+        "trail",
         "buffer",
         "counts as",
         "known",
@@ -190,6 +192,7 @@ def _order(words: Mapping[str, Any], account: AccountRef, match: re.Match[str]) 
         qty=Decimal(match["qty"]),
         price=Decimal(match["price"]) if order_type.priced else None,
         aux_price=_decimal(words.get("trigger")),
+        trail=_trail(words.get("trail")),
         adjust_limit=_decimal(words.get("may move the price by")),
         outside_rth=words.get("outside regular hours", False),
         session=_SESSIONS[words.get("session", "none")],
@@ -238,6 +241,15 @@ def _instrument(words: str) -> Instrument | None:
     size = match["size"] or "1"
     multiplier = None if size == "unknown" else Decimal(size)
     return Instrument(InstrumentKind(match["kind"]), multiplier, match["currency"] or "", match["underlying"])
+
+
+def _trail(words: str | None) -> Trail | None:
+    """`5 %`, `12 HKD`, or with what a limit adds: `12 HKD and 8 beyond`."""
+    if words is None:
+        return None
+    distance, _, spread = words.partition(" and ")
+    value, unit = distance.split(" ")
+    return Trail(Decimal(value), unit == "%", Decimal(spread.removesuffix(" beyond") or 0))
 
 
 def _terms(buffer: str) -> Terms:

@@ -31,6 +31,7 @@ from sidecar.intents.model import (
     Security,
     Side,
     SubscribeAccounts,
+    Trail,
     TrdEnv,
     Unlock,
 )
@@ -69,6 +70,7 @@ def orders(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[PlaceOrder]
         qty=numbers,
         price=st.none() | numbers,
         aux_price=st.none() | numbers,
+        trail=st.none() | st.builds(Trail, numbers, st.booleans(), numbers),
         adjust_limit=st.none() | st.decimals(min_value="-0.99", max_value="0.99", allow_nan=False),
         outside_rth=st.booleans(),
         session=st.integers(0, 4),
@@ -323,8 +325,15 @@ def test_an_approved_order_under_a_value_cap_is_within_it(
         assert Fraction(worth.value) >= units * Fraction(known.quote), "never less than at the market"
         assert order.aux_price is None or Fraction(worth.value) >= units * Fraction(order.aux_price)
     if not order.order_type.priced:
-        best = max(known.quote or 0, order.aux_price or 0)
-        assert Fraction(worth.value) == units * Fraction(best) * Fraction(105, 100), "and the buffer on top"
+        best = Fraction(max(known.quote or 0, order.aux_price or 0))
+        if order.order_type in (OrderType.TRAILING_STOP, OrderType.TRAILING_STOP_LIMIT) and not order.side.sells:
+            assert known.quote is not None and order.trail is not None
+            step = known.quote / 100 if order.trail.ratio else 1
+            best = max(
+                best,
+                Fraction(known.quote) + Fraction(order.trail.value) * Fraction(step) + Fraction(order.trail.spread),
+            )
+        assert Fraction(worth.value) == units * best * Fraction(105, 100), "and the buffer on top"
     if open_key.max_order_value is not None:
         assert worth.value <= open_key.max_order_value
     if open_key.max_daily_value is not None:
