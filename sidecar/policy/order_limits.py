@@ -129,7 +129,7 @@ def duplicate(case: Case) -> Finding | None:
     age = case.usage.same_order_age
     if age is None or not age < window:
         return passed("duplicate", f"{what} was not placed in the last {window} s")
-    wait = min(max(1, ceil(window - age)), window)
+    wait = ceil(window - age)
     return refused(
         "duplicate",
         Code.DUPLICATE,

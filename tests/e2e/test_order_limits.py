@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from live import LiveSandbox, LiveSidecar, Stage
 from official_sdk import Answer, SdkProcess
+from rest_client import RestClient, order
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")
 TENCENT = {"code": "HK.00700", "price": 400, "qty": 100}
@@ -70,8 +71,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield Scene(sandbox, sidecar, stage.sdk(sidecar.port, None), keys)
 
 
-def place(bot: SdkProcess, context: str, order: dict[str, Any]) -> Answer:
-    terms = {"side": "BUY", "trd_env": "SIMULATE", **order}
+def place(bot: SdkProcess, context: str, wanted: dict[str, Any]) -> Answer:
+    terms = {"side": "BUY", "trd_env": "SIMULATE", **wanted}
     return bot.call(context, "place_order", trd_side=terms.pop("side"), **terms)
 
 
@@ -100,9 +101,9 @@ def test_a_bot_that_sends_its_order_ten_times_at_once_has_placed_it_once(stage: 
     bot = stage.sdk(sidecar.port, key)
     for number in range(5):
         bot.open(f"trade{number}", "trade")
-    order = {"price": 400, "qty": 100, "code": "HK.00700", "trd_side": "BUY", "trd_env": "SIMULATE"}
+    terms = {"price": 400, "qty": 100, "code": "HK.00700", "trd_side": "BUY", "trd_env": "SIMULATE"}
     calls = [
-        {"context": f"trade{each % 5}", "method": "place_order", "args": [], "kwargs": order} for each in range(10)
+        {"context": f"trade{each % 5}", "method": "place_order", "args": [], "kwargs": terms} for each in range(10)
     ]
     answers = bot.begin("together", calls=calls).result(60).data
     assert sum(answer[0] == 0 for answer in answers) == 1
@@ -117,3 +118,24 @@ def test_a_bot_that_sends_its_order_ten_times_at_once_has_placed_it_once(stage: 
     assert refused.code() == "duplicate", "a restart forgets no order"
     assert place(bot, "trade", {**TENCENT, "price": 400.2}).ok
     assert len(sandbox.orders()) == 2
+
+
+def test_over_rest_a_repetition_says_when_to_come_back_unless_it_is_told_to_be_the_same_request(
+    stage: Stage, sandbox: LiveSandbox
+) -> None:
+    key = stage.keys.add("bot", *TRADER, duplicate_window_s=600, allowed_order_types=["NORMAL"], max_order_qty=200)
+    bot = RestClient(stage.sidecar(sandbox.port).doors["rest"], key)
+    told = bot.get("/api/key").s2c
+    assert (told["allowed_order_types"], told["max_order_qty"], told["duplicate_window_s"]) == (["NORMAL"], "200", 600)
+    assert (told["price_collar_pct"], told["extended_hours"]) == (None, True)
+
+    first = bot.post("/api/order", order(), **{"Idempotency-Key": "once"})
+    again = bot.post("/api/order", order(), **{"Idempotency-Key": "once"})
+    assert again.s2c == first.s2c, "asking twice for one order is no repetition of it"
+    repeated = bot.post("/api/order", order())
+    assert (repeated.status, repeated.code) == (403, "duplicate")
+    assert 590 < int(repeated.headers["retry-after"]) <= 600
+    dry = bot.post("/api/order", order(qty=300, dry_run=True)).s2c
+    found = {one["check"]: one["passed"] for one in dry["checks"]}
+    assert (found["order type"], found["quantity"], found["duplicate"]) == (True, False, True)
+    assert len(sandbox.orders()) == 1
