@@ -165,6 +165,7 @@ FilePath = Annotated[Path, PlainValidator(_path)]
 Size = Annotated[int, PlainValidator(_size)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=31_536_000, allow_inf_nan=False)]
 Seconds0 = Annotated[float, Field(strict=True, ge=0, le=31_536_000, allow_inf_nan=False)]
+ShortTime = Annotated[float, Field(strict=True, gt=0, le=30, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Bind = Annotated[str, PlainValidator(_bind)]
 Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
@@ -318,6 +319,8 @@ class Policy:
 
     facts_timeout: Annotated[float, Field(strict=True, gt=0, le=10, allow_inf_nan=False)] = 2.0
     quote_max_age: Seconds = 3.0
+    position_max_age: ShortTime = 3.0
+    position_lag: ShortTime = 3.0
     instrument_max_age: Seconds = 86400.0
     price_buffer_pct: Annotated[Decimal, PlainValidator(_per_cent)] = Decimal(5)
     day_rolls_at: Annotated[time, PlainValidator(_clock)] = time(0, 0)

@@ -45,6 +45,8 @@ def limits(key: Key) -> str:
         parts.append(f"dup={key.duplicate_window_s}s")
     if key.extended_hours is False:
         parts.append("regular-hours")
+    if key.allow_short is not None:
+        parts.append("short" if key.allow_short else "no-short")
     if key.allowed_markets is not None:
         parts.append(f"mkt={'+'.join(sorted(key.allowed_markets))}")
     if key.allowed_symbols is not None:

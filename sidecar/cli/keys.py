@@ -75,6 +75,7 @@ def _admin(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--price-collar-pct", help="Most per cent a limit may be off the quote, on the side that hurts.")
 @click.option("--duplicate-window-s", help="Seconds in which the same order may not come again.")
 @click.option("--extended-hours/--no-extended-hours", default=None, help="Orders outside regular trading hours.")
+@click.option("--allow-short", is_flag=True, help="It may sell what is not held  [default for keys that trade: no]")
 @click.option("--hours-window", multiple=True, metavar="HH:MM-HH:MM", help="When it may trade; may be repeated.")
 @click.option("--timezone", help="Zone of --hours-window, e.g. Asia/Hong_Kong  [default: this machine's]")
 @click.option("--allowed-ips", help="Client addresses, e.g. 127.0.0.1,10.0.0.0/24")

@@ -12,6 +12,7 @@ from sidecar.errors import ConfigError
 from sidecar.keys import fields
 from sidecar.keys.machine import fingerprint, machine_id
 from sidecar.keys.secret import hash_of, ws_hash_of
+from sidecar.policy.key import TRADE_SCOPES
 
 _AMOUNT = re.compile(r"\d{1,18}(\.\d{1,12})?")
 
@@ -22,11 +23,12 @@ def new_record(key_id: str, plaintext: str, given: dict[str, Any], zone: tzinfo 
     machines = listed("--bind-machines", given["bind_machines"]) or []
     if given["bind_this_machine"]:
         machines.append(fingerprint(key_id, machine_id()))
+    scopes = listed("--scopes", given["scopes"])
     record: dict[str, Any] = {
         "id": key_id,
         "hash": f"sha256:{hash_of(plaintext)}",
         "ws_hash": f"sha256:{ws_hash_of(plaintext)}",
-        "scopes": listed("--scopes", given["scopes"]),
+        "scopes": scopes,
         "created_at": _written(now),
         "expires_at": _expiry(given["expires"], now),
         "allowed_markets": listed("--allowed-markets", given["allowed_markets"]),
@@ -41,6 +43,7 @@ def new_record(key_id: str, plaintext: str, given: dict[str, Any], zone: tzinfo 
         "price_collar_pct": _amount("--price-collar-pct", given["price_collar_pct"]),
         "duplicate_window_s": _count("--duplicate-window-s", given["duplicate_window_s"]),
         "extended_hours": given["extended_hours"],
+        "allow_short": _allow_short(scopes, given["allow_short"]),
         "hours_window": _hours(given["hours_window"]),
         "timezone": _zone(given["timezone"], bool(given["hours_window"]), zone),
         "allowed_machines": list(dict.fromkeys(machines)) or None,
@@ -84,6 +87,13 @@ def _count(flag: str, text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise ConfigError(f"{flag} {shown(text)} is not a whole number; write e.g. 5")
     return int(text)
+
+
+def _allow_short(scopes: list[str] | None, allowed: bool) -> bool | None:
+    """Written into every key that trades, so that nobody sells short by leaving a field out."""
+    if allowed or not TRADE_SCOPES.isdisjoint(scopes or ()):
+        return allowed
+    return None
 
 
 def _hours(windows: tuple[str, ...]) -> str | list[str] | None:

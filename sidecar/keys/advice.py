@@ -11,7 +11,7 @@ from sidecar.policy.key import TRADE_SCOPES, Key, Scope
 def advice(record: StoredKey, now: datetime) -> tuple[str, ...]:
     """Warnings about one key, each a line of prose that names it. `now` is aware."""
     key = record.key
-    found = [text for text in (_reads_real_account(key), _uncapped(key)) if text]
+    found = [text for text in (_reads_real_account(key), _uncapped(key), _may_go_short(key)) if text]
     if key.expires_at is not None and now >= key.expires_at:
         found.append(f"key `{key.id}` expired at {key.expires_at.isoformat()}; `revoke-key {key.id}` removes it")
     if record.ws_hash is None:
@@ -42,4 +42,13 @@ def _reads_real_account(key: Key) -> str | None:
 def _uncapped(key: Key) -> str | None:
     if Scope.TRADE_REAL in key.scopes and not key.value_capped:
         return f"key `{key.id}` trades real accounts without max_order_value and max_daily_value"
+    return None
+
+
+def _may_go_short(key: Key) -> str | None:
+    if key.scopes & TRADE_SCOPES and key.allow_short is None:
+        return (
+            f"key `{key.id}` may sell what is not held, since it does not say allow_short; "
+            "write `false` to refuse short sales, `true` to keep them"
+        )
     return None

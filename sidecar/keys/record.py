@@ -21,7 +21,7 @@ from sidecar.policy.key import HoursWindow, Key, Scope
 LIMIT_FIELDS = frozenset(
     {
         "allowed_markets", "allowed_symbols", "allowed_trd_sides", "allowed_acc_ids",
-        "max_order_value", "max_daily_value", "max_orders_per_minute", "hours_window", "timezone",
+        "max_order_value", "max_daily_value", "max_orders_per_minute", "hours_window", "timezone", "allow_short",
         "allowed_order_types", "max_order_qty", "price_collar_pct", "duplicate_window_s", "extended_hours",
     }
 )  # fmt: skip
@@ -29,7 +29,7 @@ LIMIT_FIELDS = frozenset(
 
 _NOT_YET = frozenset(
     {
-        "cap_currency", "allow_short", "max_open_orders", "max_position_value",
+        "cap_currency", "max_open_orders", "max_position_value",
         "trading_hours", "cancel_on_disconnect",
         "enabled", "group", "max_requests_per_second", "require_signature", "public_key", "sealed_secret",
         "passphrase_hash",
@@ -94,6 +94,7 @@ class _Record(BaseModel):
     price_collar_pct: Annotated[Decimal | None, _absent_or(fields.percent)] = None
     duplicate_window_s: Annotated[int | None, _absent_or(fields.repeat_window)] = None
     extended_hours: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
+    allow_short: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
     hours_window: Annotated[tuple[HoursWindow, ...] | None, _absent_or(fields.hours)] = None
     timezone: Annotated[ZoneInfo | None, _absent_or(fields.zone_named)] = None
     allowed_machines: Annotated[frozenset[str] | None, _absent_or(fields.machines)] = None
@@ -206,6 +207,7 @@ def _stored(record: _Record, default_zone: tzinfo | None) -> StoredKey:
         price_collar_pct=record.price_collar_pct,
         duplicate_window_s=record.duplicate_window_s,
         extended_hours=record.extended_hours,
+        allow_short=record.allow_short,
         hours_window=record.hours_window,
         zone=None if record.hours_window is None else record.timezone or default_zone,
         allowed_machines=record.allowed_machines,

@@ -57,6 +57,8 @@ class Key:
     """Seconds in which the same order may not come again."""
     extended_hours: bool | None = None
     """False: orders for regular trading hours only. True says no more than None."""
+    allow_short: bool | None = None
+    """False: nothing may be sold that is not held. True says no more than None."""
     hours_window: tuple[HoursWindow, ...] | None = None
     zone: tzinfo | None = None
     """The zone of hours_window; never None when hours_window is set."""

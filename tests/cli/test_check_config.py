@@ -70,10 +70,10 @@ def test_a_missing_keys_file_fails(tmp_path: Path) -> None:
 def test_keys_that_do_more_than_meant_are_doubted(tmp_path: Path, keys: Path) -> None:
     write(
         keys,
-        {"scopes": ["acc:read", "trade:simulate"]},
-        {"scopes": ["trade:real"]},
+        {"scopes": ["acc:read", "trade:simulate"], "allow_short": True},
+        {"scopes": ["trade:real"], "allow_short": False},
         {"scopes": ["qot:read"], "expires_at": "2020-01-01T00:00:00Z", "ws_hash": None},
-        {"scopes": ["acc:read", "trade:real"], "max_order_value": 5},
+        {"scopes": ["acc:read", "trade:real"], "max_order_value": 5, "allow_short": False},
     )
     result = check("--keys-file", keys)
     assert result.exit_code == 0
@@ -82,6 +82,13 @@ def test_keys_that_do_more_than_meant_are_doubted(tmp_path: Path, keys: Path) ->
     for text in ("real ones included", "without max_order_value and max_daily_value", "expired at", "no ws_hash"):
         assert text in result.output
     assert "k3" not in result.output
+
+
+def test_keys_that_trade_and_do_not_say_whether_they_may_sell_short_are_doubted(keys: Path) -> None:
+    write(keys, {"scopes": ["trade:simulate"]}, {"scopes": ["qot:read", "trade:cancel"]})
+    doubts = [line for line in check("--keys-file", keys).output.splitlines() if line.startswith("! ")]
+    assert len(doubts) == 1
+    assert "key `k0` may sell what is not held, since it does not say allow_short" in doubts[0]
 
 
 def test_a_listener_bound_to_a_key_that_does_not_exist_fails(tmp_path: Path, keys: Path) -> None:

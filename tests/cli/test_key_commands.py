@@ -115,9 +115,29 @@ def test_the_trading_key_of_the_setup_guide_gets_all_its_limits(path: Path) -> N
         "max_order_value": 100000,
         "max_daily_value": 500000,
         "max_orders_per_minute": 5,
+        "allow_short": False,
         "hours_window": "09:30-16:00",
         "timezone": "Asia/Hong_Kong",
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "written"),
+    [
+        (("--scopes", "qot:read,acc:read"), None),
+        (("--scopes", "trade:cancel"), None),
+        (("--scopes", "trade:simulate"), False),
+        (("--scopes", "trade:real"), False),
+        (("--scopes", "trade:real", "--allow-short"), True),
+    ],
+)
+def test_a_new_key_that_trades_sells_only_what_is_held_unless_told_otherwise(
+    path: Path, flags: tuple[str, ...], written: bool | None
+) -> None:
+    done(gen_key, "--id", "bot", "--keys-file", path, *flags)
+    assert raw(path).get("allow_short") is written
+    shown = {None: "-", False: "no-short", True: "short"}[written]
+    assert f" {shown} " in done(list_keys, "--keys-file", path)
 
 
 def test_every_other_limit_has_its_flag(path: Path) -> None:

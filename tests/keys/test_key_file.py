@@ -98,6 +98,7 @@ LIMITS: dict[str, Any] = {
     "price_collar_pct": 2.5,
     "duplicate_window_s": 10,
     "extended_hours": False,
+    "allow_short": False,
     "hours_window": ["09:30-12:00", "22:00-04:00"],
     "timezone": "Asia/Hong_Kong",
 }
@@ -110,7 +111,7 @@ def test_flat_and_nested_limits_mean_the_same(tmp_path: Path) -> None:
     assert flat.zone == ZoneInfo("Asia/Hong_Kong")
     assert flat.allowed_order_types == frozenset({OrderType.NORMAL, OrderType.STOP_LIMIT})
     assert (flat.max_order_qty, flat.price_collar_pct) == (Decimal("0.5"), Decimal("2.5"))
-    assert (flat.duplicate_window_s, flat.extended_hours) == (10, False)
+    assert (flat.duplicate_window_s, flat.extended_hours, flat.allow_short) == (10, False, False)
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -208,8 +209,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"limits": {"allowed_machines": []}}, "field `limits.allowed_machines`: does not belong into `limits`"),
     ({"limits": [1]}, "field `limits`: `[...]` is not an object"),
-    ({"allow_short": False}, "field `allow_short`: is a rule this version does not enforce yet; remove it"),
-    ({"limits": {"allow_short": False}}, "is a rule this version does not enforce yet"),
+    ({"max_open_orders": 5}, "field `max_open_orders`: is a rule this version does not enforce yet; remove it"),
+    ({"limits": {"max_open_orders": 5}}, "is a rule this version does not enforce yet"),
     ({"allowed_card_nums": ["1234"]}, "field `allowed_card_nums`: is not supported; use allowed_acc_ids"),
     ({"id": ""}, "field `id`"),
     ({"id": "a b"}, "`a b` is not a usable id"),
@@ -280,6 +281,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"duplicate_window_s": 86401}, "`86401` is not between 1 and 86400 seconds"),
     ({"duplicate_window_s": 1.5}, "`1.5` is not a whole number of seconds"),
     ({"duplicate_window_s": True}, "`true` is not a whole number of seconds"),
+    ({"allow_short": "no"}, "`no` is neither true nor false"),
     ({"extended_hours": 0}, "`0` is neither true nor false"),
     ({"extended_hours": "false"}, "`false` is neither true nor false"),
     ({"hours_window": "9:30-16:00"}, "`9:30-16:00` is not a window of hours; write `HH:MM-HH:MM`"),

@@ -60,6 +60,18 @@ async def test_a_marketable_limit_fills_at_the_ask_and_moves_cash_and_holding(cl
     assert (await held(client, "00700"))[0] - had[0] == 100
 
 
+async def test_a_working_sale_can_be_sold_by_no_other_and_is_sold_when_it_fills(client: RawClient) -> None:
+    await listen(client, PAPER_HK)
+    qty, free = await held(client, "00700")
+    assert qty == free
+    await client.order(price=600.0, trdSide=2, qty=300.0)
+    await client.order_push(SUBMITTED)
+    assert await held(client, "00700") == (qty, qty - 300)
+    await client.order(price=470.0, trdSide=2, qty=200.0)
+    await client.order_push(FILLED_ALL)
+    assert await held(client, "00700") == (qty - 200, qty - 500)
+
+
 @pytest.mark.parametrize("settings", [NO_LIMITS])
 async def test_more_than_the_touch_has_fills_in_parts_as_the_market_moves(sandbox: Sandbox, client: RawClient) -> None:
     await listen(client, PAPER_HK)

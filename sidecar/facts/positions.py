@@ -1,0 +1,148 @@
+"""What an account holds and may sell (2102), and up to which of the ledger's reservations that is sure to be shown.
+Decides nothing: what is reserved beyond it is counted at the moment of the decision.
+
+Why nothing is sold twice. What may be sold is OpenD's `canSellQty`, less every sale that the answer may not show yet:
+
+- sales reserved after the question was *sent* (a question may be answered at any moment after that);
+- sales whose fate is not known: they may be filled or working, or not have arrived;
+- sales settled after the question was sent: OpenD may have answered it before the order arrived;
+- sales settled less than `lag` seconds before: OpenD answers from its own cache, which follows its orders a moment
+  later.
+
+An older sale is in the answer itself: `canSellQty` is without what working orders hold back, and a fill takes as much
+from the holding as it no longer holds back. Where the answer shows a sale that is subtracted as well, it counts twice
+for `lag` seconds and a sale may be refused that would have been right; never the other way round. Only what OpenD has
+refused, or reported as failed with nothing filled, is free again before the next answer.
+
+Not seen in time: what the owner sells elsewhere, in the broker's own app, within the seconds an answer is used.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, new, rejection
+from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
+from sidecar.intents.markets import security_of_report
+from sidecar.intents.model import Security
+from sidecar.policy.usage import Account, Position
+from sidecar.tasks import Tasks
+
+_LONG, _SHORT = 0, 1
+"""Trd_Common.PositionSide."""
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What one account may sell, by symbol. `unclear`: codes of which OpenD's answer does not say it."""
+
+    sellable: Mapping[str, Decimal]
+    unclear: frozenset[str]
+    sequence: int
+    asked_at: float
+
+
+class Positions:
+    """Holdings by account, asked for once for all who want them at about the same time, and used again for `reused` s.
+
+    OpenD limits only lists that refresh its cache (protocol facts, section 8), which these do not, so clients cannot use
+    the limit up; `requests` per `period` is a bound of our own.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        tasks: Tasks,
+        sequence_before: Callable[[float], int],
+        *,
+        timeout: float = 2.0,
+        max_age: float = 3.0,
+        lag: float = 3.0,
+        reused: float = 1.0,
+        requests: int = 120,
+        period: float = 30.0,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Times in seconds. `sequence_before`: the ledger's; `timeout`: how long a caller waits."""
+        self._house = house
+        self._sequence_before = sequence_before
+        self._max_age = max_age
+        self._lag = lag
+        self._late = max_age  # an answer that took longer than that would be too old to use
+        self._clock = clock
+        pace = Pace(1, min(reused, max_age), min(reused, max_age), timeout, self._late)
+        budget = RequestBudget(requests, period, clock)
+        self._lookup: BatchedLookup[Account, Holdings] = BatchedLookup(
+            self._load, tasks, pace, budget=budget, clock=clock
+        )
+
+    async def get(self, account: Account | None, security: Security) -> Position | None:
+        """What the account may sell of it, nothing reserved counted yet. Never raises, never hangs.
+
+        None: the account is not known, OpenD does not say, or not in time. Not held is 0 units, not None.
+        """
+        if account is None:
+            return None
+        holdings = await self._lookup.get(account)
+        if holdings is None or security.code in holdings.unclear:
+            return None
+        sellable = holdings.sellable.get(security.symbol, _ZERO)
+        return Position(sellable, None, holdings.sequence, holdings.asked_at)
+
+    def fresh(self, position: Position) -> bool:
+        """Whether it may still be used: it was asked for less than `max_age` seconds ago."""
+        return self._clock() - position.asked_at < self._max_age
+
+    def forget(self) -> None:
+        """Drop what is remembered; for when OpenD was away."""
+        self._lookup.forget()
+
+    async def _load(self, accounts: Sequence[Account]) -> Mapping[Account, Holdings] | Rejected:
+        (account,) = accounts
+        if not account.markets:
+            return Rejected("the account has no market")
+        # INVARIANT: before the question is sent: what is reserved or settled from here on is never taken as shown
+        sequence, asked_at = self._sequence_before(self._lag), self._clock()
+        request = new("Trd_GetPositionList.Request")
+        header = request.c2s.header
+        # as the SDKs ask: the account's first market stands for all of them
+        header.trdEnv, header.accID, header.trdMarket = int(account.env), account.acc_id, min(account.markets)
+        reply: Any = await self._house.ask(GET_POSITION_LIST, request, timeout=self._late)
+        if (refused := rejection(reply)) is not None:
+            return refused
+        told = reply.s2c.header
+        if told.accID != account.acc_id or told.trdEnv != int(account.env):
+            return Rejected(f"the answer is about account {told.accID}")
+        sellable, unclear = read(reply.s2c.positionList)
+        return {account: Holdings(sellable, unclear, sequence, asked_at)}
+
+
+def read(positions: Iterable[Any]) -> tuple[dict[str, Decimal], frozenset[str]]:
+    """Units that can be sold by symbol, and the codes of which that is not clear.
+
+    Several positions of one security are added up. Never more than what is held net of what is short.
+    """
+    sellable: dict[str, Decimal] = {}
+    net: dict[str, Decimal] = {}
+    unclear: set[str] = set()
+    for reported in positions:
+        security = security_of_report(reported.trdMarket, reported.secMarket, reported.code)
+        qty, free = _exact(reported.qty), _exact(reported.canSellQty)
+        if security is None or qty is None or free is None or reported.positionSide not in (_LONG, _SHORT):
+            unclear.add(reported.code)
+            continue
+        symbol, short = security.symbol, reported.positionSide == _SHORT or qty < 0
+        net[symbol] = net.get(symbol, _ZERO) + (-abs(qty) if short else qty)
+        sellable[symbol] = sellable.get(symbol, _ZERO) + (_ZERO if short else max(free, _ZERO))
+    return {symbol: max(_ZERO, min(free, net[symbol])) for symbol, free in sellable.items()}, frozenset(unclear)
+
+
+def _exact(number: float) -> Decimal | None:
+    """As its double prints; None for what is no number."""
+    return Decimal(repr(number)) if math.isfinite(number) else None
