@@ -10,20 +10,22 @@ from sidecar.grants import Grant
 from sidecar.policy.decision import Decision
 from sidecar.policy.key import HoursWindow, Key
 from sidecar.policy.rules import within_hours
+from sidecar.policy.trading import Standing, TradingState
 from sidecar.policy.usage import Usage
 from sidecar.policy.worth import plain
 
 
-def allowance(grant: Grant, usage: Usage, now: datetime) -> dict[str, Any]:
+def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing) -> dict[str, Any]:
     """A tree of JSON values. Money and quantities are text, because they are exact; null: not limited.
 
-    `usage` is what is counted at this moment, reservations included; `now` is aware.
+    `usage` is what is counted at this moment, reservations included; `now` is aware; `trading` is the state in force.
     """
     key = grant.key
     return {
         "key_id": key.id,
         "scopes": sorted(key.scopes),
-        "state": "ACTIVE",
+        "state": trading.state.name,
+        "halted": None if trading.state is TradingState.ACTIVE else trading.told(now),
         "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
         "allowed_markets": _listed(key.allowed_markets),
         "allowed_symbols": _listed(key.allowed_symbols),

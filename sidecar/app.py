@@ -28,14 +28,16 @@ from sidecar.ledger.clock import day_starts
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.sqlite import SqliteStore
 from sidecar.ledger.state_dir import StateDir
+from sidecar.ledger.states import States
 from sidecar.listeners.admin import AdminListener, Problem
+from sidecar.listeners.admin_socket import AdminSocket
 from sidecar.listeners.door import Door
 from sidecar.listeners.grpc.listener import GrpcListener
 from sidecar.listeners.mcp.listener import McpListener
 from sidecar.listeners.rest.listener import RestListener
 from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
-from sidecar.metrics import Headroom, Metrics
+from sidecar.metrics import Headroom, Metrics, StateReading
 from sidecar.policy.usage import Terms
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings
@@ -43,6 +45,7 @@ from sidecar.repeats import Repeats
 from sidecar.returns import Returns
 from sidecar.settings import Settings
 from sidecar.settings import TcpListener as TcpSettings
+from sidecar.switch import Switch
 from sidecar.tasks import Tasks
 from sidecar.upstream.house import House
 from sidecar.upstream.pool import Pool
@@ -69,6 +72,7 @@ class App:
         self._stop = asyncio.Event()
         self._doors: list[tuple[str, Door]] = []
         self._admin: AdminListener | None = None
+        self._socket: AdminSocket | None = None
 
         policy, limits, upstream = settings.policy, settings.limits, settings.upstream
         zone = default_zone(settings.keys.timezone)
@@ -83,6 +87,7 @@ class App:
                 store, day_starts(policy.day_rolls_at, policy.day_zone), attempts_kept=policy.idempotency_keys_kept
             )
             self.recorder = Recorder(self.ledger, store, audit)
+            self.states = States(self.state.path)
         except BaseException:
             self.state.release()
             raise
@@ -104,11 +109,15 @@ class App:
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, metrics=self.metrics,
             settings=GateSettings(tag_orders=policy.tag_orders, terms=Terms(price_buffer_pct=policy.price_buffer_pct)),
-            spawn=self.tasks.spawn,
+            trading=self.states.of, spawn=self.tasks.spawn,
         )  # fmt: skip
         self.returns = Returns(
             grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics
         )
+        self.switch = Switch(
+            states=self.states, gate=self.gate, recorder=self.recorder, readiness=self.problems, spawn=self.tasks.spawn,
+            upstream=lambda: {"address": self.pool.address, "up": self.house.up},
+        )  # fmt: skip
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
         self.desks = Desks(
             gate=self.gate, returns=self.returns, pool=self.pool, repeats=Repeats(self.ledger), spawn=self.tasks.spawn,
@@ -131,7 +140,7 @@ class App:
         if listeners.websocket is not None:
             self._doors.append(("websocket", WebSocketListener(listeners.websocket, limits, **own)))
         if listeners.rest is not None:
-            rest = RestListener(listeners.rest, limits, desks=self.desks, readiness=self.problems)
+            rest = RestListener(listeners.rest, limits, desks=self.desks, switch=self.switch, readiness=self.problems)
             self._doors.append(("rest", rest))
         if listeners.grpc is not None:
             self._doors.append(("grpc", GrpcListener(listeners.grpc, limits, desks=self.desks)))
@@ -162,7 +171,15 @@ class App:
         metrics.read_at_scrape(metrics.audit_ok, lambda: float(recorder.audit_ok))
         metrics.read_at_scrape(metrics.audit_lag_records, lambda: float(recorder.records_waiting))
         metrics.read_at_scrape(metrics.audit_lag_seconds, lambda: recorder.seconds_behind)
+        metrics.read_at_scrape(metrics.states_saved, lambda: float(self.states.saved))
         metrics.read_headroom_at_scrape(self._headroom)
+        metrics.read_states_at_scrape(self._trading_states)
+
+    def _trading_states(self) -> Iterable[StateReading]:
+        yield StateReading("", self.states.overall.state)
+        for key_id in self.grants.key_ids:
+            standing = self.states.keys.get(key_id)
+            yield StateReading(key_id, 0 if standing is None else standing.state)
 
     def _headroom(self) -> Iterable[Headroom]:
         now = time.time()
@@ -184,12 +201,14 @@ class App:
             with self._signals():
                 self.recorder.start()
                 try:
+                    await self.switch.start()
                     async with asyncio.TaskGroup() as group:
                         background = [
                             group.create_task(each)
                             for each in (
                                 self.house.run(),
                                 self.pool.run(),
+                                self.switch.run(),
                                 self._tick(),
                                 self._watch_keys(),
                                 self._refresh_accounts(),
@@ -216,13 +235,27 @@ class App:
         """Let `run` drain and return."""
         self._stop.set()
 
+    async def _open_socket(self) -> None:
+        """What must not keep the sidecar from running: there is still the file HALT."""
+        opening = AdminSocket(self.state.path, self.switch)
+        try:
+            await opening.start()
+        except ConfigError as error:
+            log.warning(
+                "`halt`, `resume` and `status` cannot reach this sidecar; the file HALT can", problem=str(error)
+            )
+        else:
+            self._socket = opening
+
     async def _open_doors(self) -> None:
+        await self._open_socket()
         if self.settings.listeners.admin is not None:
             admin = self.settings.listeners.admin
             self._admin = AdminListener(
                 metrics=self.metrics,
                 readiness=self.problems,
                 revision=lambda: self.keys.ring.revision,
+                halted=self.switch.told,
                 bind=admin.bind,
                 port=admin.port,
             )
@@ -250,8 +283,9 @@ class App:
         await self.tasks.drain(1.0)
         for _, door in self._doors:
             await door.stop()
-        if self._admin is not None:
-            await self._admin.stop()
+        for owners in (self._admin, self._socket):
+            if owners is not None:
+                await owners.stop()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -42,6 +42,7 @@ from sidecar.metrics import Metrics
 from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.decision import Code, Decision, Finding, Refusal
 from sidecar.policy.permission import SCOPES
+from sidecar.policy.trading import Standing, TradingState
 from sidecar.policy.usage import Facts, Need, Terms, Usage
 from sidecar.recorder import Recorder
 from sidecar.wire import catalog, packet_id, replies
@@ -138,6 +139,7 @@ class Gate:
         quotes: Quotes,
         metrics: Metrics,
         settings: GateSettings,
+        trading: Callable[[str], Standing],
         spawn: Callable[..., asyncio.Task[Any]],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -150,6 +152,8 @@ class Gate:
         self._instruments = instruments
         self._quotes = quotes
         self._settings = settings
+        self.trading = trading
+        """The trading state in force for a key, by its id."""
         self._spawn = spawn
         self._clock = clock
         self._in_vain: dict[str, deque[float]] = {}
@@ -248,7 +252,7 @@ class Gate:
         if asked.gathering is None:
             asked.gathering = self._spawn(self._gather(asked))
 
-    def _remembered(self, intent: Intent) -> Facts:
+    def _remembered(self, intent: Intent, key_id: str) -> Facts:
         account = getattr(intent, "account", None)
         order = getattr(intent, "order", None)
         return Facts(
@@ -256,6 +260,7 @@ class Gate:
             order_owner=None
             if order is None or account is None
             else self._ledger.owner_of(account.acc_id, order.order_id, order.order_id_ex),
+            trading=self.trading(key_id),
         )
 
     def _screen(self, asked: Asked) -> Refusal | None:
@@ -264,7 +269,7 @@ class Gate:
         if isinstance(grant, Refusal):
             return grant
         assert asked.intent is not None
-        return screen(grant.key, asked.intent, self._remembered(asked.intent), self.grants.now()).refusal
+        return screen(grant.key, asked.intent, self._remembered(asked.intent, grant.key.id), self.grants.now()).refusal
 
     # -- decide ---------------------------------------------------------------------------------------------------
 
@@ -279,7 +284,9 @@ class Gate:
             return Forward(asked)
         now = self._clock()
         usage = self._ledger.usage(grant.key.id, now)
-        decision = decide(grant.key, intent, self._remembered(intent), usage, self.grants.now(), self._settings.terms)
+        decision = decide(
+            grant.key, intent, self._remembered(intent, grant.key.id), usage, self.grants.now(), self._settings.terms
+        )
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal)
         if isinstance(intent, CancelOrder):
@@ -348,8 +355,8 @@ class Gate:
         if isinstance(grant, Refusal):
             return self.refuse_asked(asked, grant)
         self._count_allowed(asked)
-        known = self._remembered(intent)
-        facts = replace(facts, account=known.account, order_owner=known.order_owner)
+        known = self._remembered(intent, grant.key.id)
+        facts = replace(facts, account=known.account, order_owner=known.order_owner, trading=known.trading)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         unfit = self._unfit_for_orders()
@@ -404,8 +411,8 @@ class Gate:
         refusal = self._unfit_for_orders()
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
-        known = self._remembered(intent)
-        facts = replace(facts, account=known.account, order_owner=known.order_owner)
+        known = self._remembered(intent, grant.key.id)
+        facts = replace(facts, account=known.account, order_owner=known.order_owner, trading=known.trading)
         now = self._clock()
         with self.metrics.stage("decide"):
             usage = self._ledger.usage(grant.key.id, now, _placing(intent))
@@ -454,7 +461,8 @@ class Gate:
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return grant
-        changed = self._screen(asked) if self.grants.revision != decided_under else None
+        halted = self.trading(grant.key.id).state is not TradingState.ACTIVE
+        changed = self._screen(asked) if halted or self.grants.revision != decided_under else None
         return changed or self._unfit_for_orders() or obstacle()
 
     # -- narrowing ------------------------------------------------------------------------------------------------

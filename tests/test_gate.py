@@ -24,6 +24,7 @@ from sidecar.keys.secret import hash_of
 from sidecar.ledger.ledger import Ledger
 from sidecar.metrics import Metrics
 from sidecar.policy.decision import Code, Refusal
+from sidecar.policy.trading import ACTIVE
 from sidecar.policy.usage import Account, Instrument, InstrumentKind
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class
@@ -48,6 +49,7 @@ class World:
         self.commit_error: RecordError | None = None
         self.facts_wait = 0.0
         self.quote: Decimal | None = Decimal(300)
+        self.standing = ACTIVE
         self.gate = Gate(
             grants=Grants(self.keys, machine_id=None),
             keys=self.keys,
@@ -58,6 +60,7 @@ class World:
             quotes=_Lookup(self, "quote", lambda: self.quote),  # type: ignore[arg-type]
             metrics=Metrics(),
             settings=GateSettings(),
+            trading=lambda key_id: self.standing,
             spawn=lambda work: asyncio.get_running_loop().create_task(work),
         )
         self.caller = self.gate.grants.identify("tcp", SECRET, "127.0.0.1")

@@ -14,6 +14,7 @@ from sidecar.cli.keys import bind_key, gen_key, list_keys, machine_id, revoke_ke
 from sidecar.cli.mcp_stdio import mcp_stdio
 from sidecar.cli.run import run
 from sidecar.cli.sandbox import sandbox
+from sidecar.cli.trading import halt, resume, status
 from sidecar.errors import SidecarError
 
 
@@ -46,6 +47,9 @@ for command in (
     machine_id,
     mcp_stdio,
     audit,
+    halt,
+    resume,
+    status,
 ):
     main.add_command(command)
 

@@ -39,6 +39,7 @@ NATIVE: Mapping[Code, Native] = MappingProxyType(
         Code.BODY_TOO_LARGE: Native(413, Status.INVALID_ARGUMENT),
         Code.IDEMPOTENCY_CONFLICT: Native(409, Status.INVALID_ARGUMENT),
         Code.SCOPE: _DENIED,
+        Code.TRADING_HALTED: _DENIED,
         Code.KEYS_STALE: _DENIED,
         Code.ACCOUNT: _DENIED,
         Code.NOT_OWN_ORDER: _DENIED,

@@ -23,6 +23,7 @@ class _Rule(NamedTuple):
 
 _SCREEN = (
     _Rule(rules.scope, Code.SCOPE),
+    _Rule(rules.trading_state, Code.TRADING_HALTED),
     _Rule(rules.account, Code.ACCOUNT),
     _Rule(rules.own_order, Code.NOT_OWN_ORDER),
     _Rule(whitelists.market, Code.MARKET),
@@ -35,6 +36,7 @@ _SCREEN = (
 
 _ALL = (
     _Rule(rules.scope, Code.SCOPE),
+    _Rule(rules.trading_state, Code.TRADING_HALTED),
     _Rule(rules.account, Code.ACCOUNT),
     _Rule(rules.own_order, Code.NOT_OWN_ORDER),
     _Rule(whitelists.market, Code.MARKET),

@@ -23,6 +23,7 @@ class Code(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     SCOPE = "scope"
+    TRADING_HALTED = "trading_halted"
     KEYS_STALE = "keys_stale"
     ACCOUNT = "account"
     NOT_OWN_ORDER = "not_own_order"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from sidecar.intents.model import TrdEnv
+from sidecar.policy.trading import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Facts:
     quote: Decimal | None = None
     """The live reference price (3203), in the instrument's currency."""
     order_owner: OrderOwner | None = None
+    trading: Standing | None = None
+    """The strictest trading state that holds for the key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from sidecar.listeners.rest.listener import RestListener
 from sidecar.listeners.rest.routes import ROUTES, by_id
 from sidecar.policy.decision import Code
 from sidecar.policy.key import Key, Scope
+from sidecar.policy.trading import ACTIVE
 from sidecar.policy.usage import Usage
 from sidecar.settings import Limits
 from sidecar.settings import RestListener as RestSettings
@@ -132,8 +133,8 @@ def test_requests_with_a_route_are_not_listed_twice() -> None:
 
 
 def test_what_the_door_serves_is_what_is_listed() -> None:
-    nothing: Any = SimpleNamespace(gate=SimpleNamespace(metrics=None))
-    door = RestListener(RestSettings(docs=False), Limits(), desks=nothing, readiness=lambda: ())
+    nothing: Any = SimpleNamespace(gate=SimpleNamespace(metrics=None), halt=None, resume=None)
+    door = RestListener(RestSettings(docs=False), Limits(), desks=nothing, switch=nothing, readiness=lambda: ())
     served = {
         (route.resource.canonical, route.method.lower())
         for route in door._application().router.routes()
@@ -306,7 +307,9 @@ def test_the_forms_of_one_value_are_all_in_the_schema(field: dict[str, Any]) -> 
 
 def test_what_a_key_is_told_of_itself_is_described_whole() -> None:
     key = Key("bot", frozenset({Scope.QOT_READ}))
-    told = allowance(Grant(key, frozenset(), frozenset(), frozenset()), Usage(), datetime(2026, 1, 5, tzinfo=UTC))
+    told = allowance(
+        Grant(key, frozenset(), frozenset(), frozenset()), Usage(), datetime(2026, 1, 5, tzinfo=UTC), ACTIVE
+    )
     schema = document()["components"]["schemas"]["Allowance"]
     assert set(told) == set(schema["properties"])
     assert [error.message for error in validator(schema).iter_errors(told)] == []

@@ -36,6 +36,7 @@ from sidecar.intents.model import (
     Unlock,
 )
 from sidecar.policy.key import HoursWindow, Key, Scope
+from sidecar.policy.trading import ACTIVE, Standing, TradingState
 from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, OrderOwner, Terms, Usage
 
 FOLDER = Path(__file__).parent.parent / "cases"
@@ -53,6 +54,7 @@ _INSTRUMENT = re.compile(
     r"(?P<kind>\w+)(?: of (?P<underlying>\S+))?"
     r"(?:, (?P<size>[\d.]+|unknown) a unit)?(?: in (?P<currency>[A-Z]{3}))?"
 )
+_HALT = re.compile(r"(?P<whose>\S+) halted since (?P<since>\S+): (?P<why>.+)")
 _CASE_KEYS = frozenset(
     [
         "case",
@@ -218,7 +220,18 @@ def _facts(known: Mapping[str, Any], account: AccountRef) -> Facts:
         instrument=_instrument(known.get("instrument", "stock in HKD")),
         quote=_decimal(known.get("quote")),
         order_owner=None if owner is None else OrderOwner(None if owner == "nobody known" else owner),
+        trading=_standing(known.get("trading", "active")),
     )
+
+
+def _standing(words: str) -> Standing | None:
+    """`active`, `unknown`, or e.g. `all halted since 2026-11-20T02:41+00:00: fat finger`, `bot halted since ...`."""
+    if words in ("active", "unknown"):
+        return ACTIVE if words == "active" else None
+    match = _HALT.fullmatch(words)
+    assert match is not None, words
+    whose = None if match["whose"] == "all" else match["whose"]
+    return Standing(TradingState.HALTED, whose, datetime.fromisoformat(match["since"]), match["why"], "the owner")
 
 
 def _account(words: str, named: AccountRef) -> Account | None:

@@ -40,6 +40,7 @@ from sidecar.policy.case import Case
 from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.decision import Code, Decision, Finding
 from sidecar.policy.key import HoursWindow, Key, Scope
+from sidecar.policy.trading import ACTIVE, Standing, TradingState
 from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, Need, OrderOwner, Terms, Usage
 
 SECURITIES = (
@@ -126,6 +127,13 @@ def keys(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Key]:
     )
 
 
+standings = st.builds(
+    Standing,
+    st.sampled_from(TradingState),
+    st.none() | st.sampled_from(["bot", "other"]),
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+    st.text(max_size=20),
+)
 markets = st.frozensets(st.sampled_from([1, 2, 3, 4]))
 fact_names = st.sampled_from([field.name for field in fields(Facts)])
 
@@ -150,6 +158,7 @@ def facts(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Facts]:
         ),
         quote=st.none() | numbers,
         order_owner=st.none() | st.builds(OrderOwner, st.none() | st.sampled_from(["bot", "other", "third"])),
+        trading=st.none() | st.just(ACTIVE) | standings,
     )
 
 
@@ -170,6 +179,8 @@ instants = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2035,
 def matched(intent: Intent, known: Facts) -> Facts:
     """Half of the property would be lost if nearly every request named an account nobody knows."""
     ref = getattr(intent, "account", None)
+    if known.trading is None:
+        known = replace(known, trading=ACTIVE)
     return known if ref is None else replace(known, account=Account(ref.acc_id, ref.env, frozenset({1, 2, 4})))
 
 
@@ -459,6 +470,7 @@ def test_explaining_tells_everything_that_is_wrong_with_an_order() -> None:
     codes = [finding.refusal.code for finding in decision.findings if finding.refusal is not None]
     assert codes == [Code.SCOPE, Code.MARKET, Code.SIDE, Code.ORDER_VALUE, Code.RATE]
     assert [finding.rule for finding in decision.findings if finding.refusal is None] == [
+        "trading state",
         "account",
         "price",
         "instrument",

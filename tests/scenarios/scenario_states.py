@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from scenarios.scenario_doors import Client
@@ -14,6 +15,7 @@ from scenarios.scenario_frames import Tcp
 from scenarios.scenario_world import World, in_its_thread, until
 
 from sidecar.errors import RecordError
+from sidecar.policy.trading import Standing, TradingState
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,46 @@ async def replaced(world: World, owner: Any, name: str, value: Any) -> AsyncIter
 async def _stale(run: Run) -> AsyncIterator[None]:
     async with replaced(run.world, run.world.sidecar.app.keys, "broken_since", time.monotonic() - 1e6):
         yield
+
+
+def _halted(run: Run, key_id: str | None) -> Callable[[], None]:
+    """Halts, at a fixed time so that every door is told the same; what ends it."""
+    states = run.world.sidecar.app.states
+    since = datetime(2026, 1, 5, 10, 41, tzinfo=UTC)
+    run.world.sidecar.do(states._put, Standing(TradingState.HALTED, key_id, since, "fat finger", "the owner"))
+    return lambda: run.world.sidecar.do(states._put, Standing(key_id=key_id))
+
+
+@_state("trading is halted")
+async def _all_halted(run: Run) -> AsyncIterator[None]:
+    resume = _halted(run, None)
+    try:
+        yield
+    finally:
+        resume()
+
+
+@_state("its key is halted")
+async def _key_halted(run: Run) -> AsyncIterator[None]:
+    resume = _halted(run, run.key_id)
+    try:
+        yield
+    finally:
+        resume()
+
+
+@_state("another key is halted")
+async def _other_halted(run: Run) -> AsyncIterator[None]:
+    resume = _halted(run, "somebody-else")
+    try:
+        yield
+    finally:
+        resume()
+
+
+@_event("its key is halted")
+async def _is_halted(run: Run) -> None:
+    _halted(run, run.key_id)
 
 
 @_state("the clock has jumped")

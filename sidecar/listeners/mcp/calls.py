@@ -170,6 +170,7 @@ _ADVICE: Mapping[Code, str] = {
     Code.HOURS: "it may pass within the hours that my_limits tells",
     Code.PRICE_COLLAR: "it may pass at a price nearer to the market's",
     Code.DAILY_VALUE: "it may pass when the next day begins, or at a smaller value",
+    Code.TRADING_HALTED: "it may pass when the owner resumes trading; cancels still work",
     Code.KEYS_STALE: "it may pass when the owner has mended the keys",
     Code.SCOPE: "repeating it does not help: only the owner can give this key more",
 }
@@ -192,4 +193,4 @@ def _my_limits(desks: Desks, caller: Caller, arguments: Mapping[str, Any]) -> Re
     if isinstance(found, Refused):
         return refused(found)
     grant, usage = found
-    return Result(allowance(grant, usage, desks.gate.grants.now()))
+    return Result(allowance(grant, usage, desks.gate.grants.now(), desks.gate.trading(grant.key.id)))

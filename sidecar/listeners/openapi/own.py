@@ -7,7 +7,9 @@ from typing import Any
 from sidecar.listeners.openapi import answers
 from sidecar.listeners.openapi.examples import ACCOUNT, SYMBOL
 from sidecar.listeners.openapi.schemas import Schema, reference
+from sidecar.listeners.rest.admin import HALT, RESUME, STATUS
 from sidecar.listeners.rest.routes import BY_ID
+from sidecar.policy.trading import TradingState
 
 _PUBLIC: list[Any] = []
 """`security` of a page that asks for no key."""
@@ -21,6 +23,11 @@ def operations(*, metrics: bool) -> dict[str, dict[str, Any]]:
     paths = {
         BY_ID: {"post": _any_request()},
         "/api/key": {"get": _key()},
+        HALT: {
+            "post": _change("haltTrading", "Halt all trading, or one key", "Orders are refused at once; cancels go on.")
+        },
+        RESUME: {"post": _change("resumeTrading", "Resume all trading, or one key", "Nothing else ends a halt.")},
+        STATUS: {"get": _status()},
         "/ws": {"get": _pushes()},
         "/health": {"get": _page("health", "Whether the process lives", {"text/plain": {"schema": {"const": "ok"}}})},
         "/readyz": {"get": _readiness()},
@@ -46,7 +53,7 @@ def parameters() -> dict[str, Any]:
 
 
 def schemas() -> dict[str, Schema]:
-    return {"Allowance": _allowance(), "Readiness": _ready()}
+    return {"Allowance": _allowance(), "Readiness": _ready(), "Standing": _standing(), "Status": _told()}
 
 
 def _any_request() -> dict[str, Any]:
@@ -86,6 +93,88 @@ def _key() -> dict[str, Any]:
             **answers.refused(400, 401),
         },
     }
+
+
+def _change(operation_id: str, summary: str, what: str) -> dict[str, Any]:
+    wanted = {
+        "type": "object",
+        "properties": {
+            "key": {"type": ["string", "null"], "description": "the id of a key; without it all trading is meant"},
+            "reason": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 200,
+                "pattern": r"\S",
+                "description": "told to who is refused",
+            },
+        },
+        "required": ["reason"],
+        "additionalProperties": False,
+    }
+    done = {
+        "allOf": [reference("Standing")],
+        "properties": {
+            "changed": {"type": "boolean"},
+            "saved": {"type": "boolean", "description": "false: it holds, but a restart would not know it"},
+            "problem": {"type": ["string", "null"], "description": "why it is not on disk"},
+            "still_halted": {"type": "array", "items": reference("Standing")},
+        },
+        "required": ["changed", "saved", "problem", "still_halted"],
+    }
+    example = {"reason": "fat finger"}
+    return {
+        "operationId": operation_id,
+        "tags": ["sidecar"],
+        "summary": summary,
+        "description": f"{what} It holds at once, then goes to disk: `saved`. Scope: `admin`.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": wanted, "example": example}}},
+        "responses": {
+            "200": {"description": "It holds.", "content": {"application/json": {"schema": answers.enveloped(done)}}},
+            **answers.refused(400, 401, 403, 413, 503),
+        },
+    }
+
+
+def _status() -> dict[str, Any]:
+    answer = answers.enveloped(reference("Status"))
+    return {
+        "operationId": "status",
+        "tags": ["sidecar"],
+        "summary": "What is halted, and whether the sidecar and OpenD are well",
+        "description": "Scope: `admin`.",
+        "responses": {
+            "200": {"description": "The status.", "content": {"application/json": {"schema": answer}}},
+            **answers.refused(400, 401, 403),
+        },
+    }
+
+
+def _standing() -> Schema:
+    text = {"type": ["string", "null"]}
+    properties: dict[str, Schema] = {
+        "key": {**text, "description": "null: all trading"},
+        "state": {"enum": [state.name for state in TradingState]},
+        "since": {**text, "format": "date-time"},
+        "reason": text,
+        "by": {**text, "description": "who halted it"},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _told() -> Schema:
+    """What `Switch.status` makes; a test compares them."""
+    properties: dict[str, Schema] = {
+        "trading": reference("Standing"),
+        "keys": {"type": "array", "items": reference("Standing"), "description": "those halted by themselves"},
+        "saved": {"type": "boolean", "description": "whether a restart would know all this"},
+        "save_problem": {"type": ["string", "null"]},
+        "ready": {"type": "boolean"},
+        "problems": {"type": "array", "items": {"type": "object"}},
+        "upstream": {"type": "object", "properties": {"address": {"type": "string"}, "up": {"type": "boolean"}}},
+        "revision": {"type": "string"},
+        "pid": {"type": "integer"},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _pushes() -> dict[str, Any]:
@@ -142,7 +231,8 @@ def _allowance() -> Schema:
     properties: dict[str, Schema] = {
         "key_id": {"type": "string"},
         "scopes": {"type": "array", "items": {"type": "string"}},
-        "state": {"type": "string"},
+        "state": {"enum": [state.name for state in TradingState], "description": "HALTED: cancels and reads only"},
+        "halted": {"type": ["string", "null"], "description": "since when, and why"},
         "expires_at": {"type": ["string", "null"], "format": "date-time"},
         "allowed_markets": _NAMES,
         "allowed_symbols": _NAMES,

@@ -23,6 +23,7 @@ from sidecar.listeners.admin import Problem
 from sidecar.listeners.door import Bounds, Handler, HttpPort, wait_with_the_body
 from sidecar.listeners.rest import reply as rest_reply
 from sidecar.listeners.rest import stream as rest_stream
+from sidecar.listeners.rest.admin import STATUS, AdminRoutes
 from sidecar.listeners.rest.pages import PublicPages
 from sidecar.listeners.rest.request import (
     Rejected,
@@ -39,6 +40,7 @@ from sidecar.listeners.rest.routes import BY_ID, ROUTES, Route, by_id, resemblin
 from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import Limits
 from sidecar.settings import RestListener as Settings
+from sidecar.switch import Switch
 from sidecar.wire import catalog, dialect
 from sidecar.wire.body import MAX_JSON, Prepare
 from sidecar.wire.catalog import Permission, Row
@@ -61,8 +63,9 @@ class RestListener:
     """The routes of `routes.py`, every other request by its id, `/ws`, and the pages without a key."""
 
     def __init__(
-        self, settings: Settings, limits: Limits, *, desks: Desks, readiness: Callable[[], Sequence[Problem]]
-    ) -> None:
+        self, settings: Settings, limits: Limits, *, desks: Desks, switch: Switch,
+        readiness: Callable[[], Sequence[Problem]],
+    ) -> None:  # fmt: skip
         """`readiness` is empty when orders can be served."""
         self._settings = settings
         self._limits = limits
@@ -72,6 +75,7 @@ class RestListener:
         self._gate = desks.gate
         self._pages = PublicPages(self._gate.metrics, readiness, settings.allowed_origins)
         self._streams = rest_stream.PushStreams(desks, limits, settings.allowed_origins)
+        self._admin = AdminRoutes(switch, caller=self._caller, reject=self._reject, body_patience=limits.frame_timeout)
         self._http = HttpPort(
             self._application(), settings.bind, settings.port, "`--rest-port` or the setting `listeners.rest`",
             bounds=Bounds(limits.max_clients, limits.handshake_timeout, stall=limits.client_stall),
@@ -89,6 +93,9 @@ class RestListener:
                 add_get(route.path, partial(self._get, route))
         add_post(BY_ID, self._post_by_id)
         add_get(_KEY_PAGE, self._key)
+        add_get(STATUS, self._admin.status)
+        for path, act in self._admin.posts().items():
+            add_post(path, act)
         add_get(rest_stream.PATH, self._streams.serve, allow_head=False)
         for path, page in self._pages.by_path(self._settings).items():
             add_get(path, page)
@@ -191,7 +198,9 @@ class RestListener:
         found = self._gate.usage(caller)
         if isinstance(found, Refused):
             return rest_reply.of_refusal(found)
-        return rest_reply.of_content(allowance(*found, self._gate.grants.now()))
+        grant, usage = found
+        trading = self._gate.trading(grant.key.id)
+        return rest_reply.of_content(allowance(grant, usage, self._gate.grants.now(), trading))
 
     # -- what is no answer ----------------------------------------------------------------------------------------
 
