@@ -83,6 +83,7 @@ ORDERS: dict[str, tuple[str, dict[str, Any], str]] = {
     "seventy option contracts": ("105000", {"code": "option", "price": 15.00, "qty": 70}, "US"),
     "an option at the market": ("1575", {"code": "option", "price": 0, "qty": 1, "order_type": "MARKET"}, "US"),
     "a warrant": ("1820", {"code": "warrant", "price": 0.182, "qty": 10000}, "HK"),
+    "a future at the market": ("249900", {"code": "future", "price": 0, "qty": 1, "order_type": "MARKET"}, "FUTURES"),
     "a future": ("238000", {"code": "future", "price": 23800, "qty": 1}, "FUTURES"),
 }  # fmt: skip
 
