@@ -34,6 +34,7 @@ def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing) -> d
         "allowed_order_types": None
         if key.allowed_order_types is None
         else sorted(each.name for each in key.allowed_order_types),
+        "allow_short": key.allow_short is not False,
         "hours": _hours(key, now),
         "extended_hours": key.extended_hours is not False,
         "max_order_value": _exact(key.max_order_value),

@@ -19,6 +19,7 @@ from sidecar.desks import Desks
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
 from sidecar.gate import Gate, GateSettings
 from sidecar.grants import Grants
@@ -104,10 +105,14 @@ class App:
         facts: dict[str, Any] = {"timeout": policy.facts_timeout}
         self.instruments = Instruments(self.house, self.tasks, max_age=policy.instrument_max_age, **facts)
         self.quotes = Quotes(self.house, self.tasks, max_age=policy.quote_max_age, **facts)
+        self.positions = Positions(
+            self.house, self.tasks, self.ledger.sequence_before,
+            max_age=policy.position_max_age, lag=policy.position_lag, **facts,
+        )  # fmt: skip
         self.grants = Grants(self.keys, machine_id=_machine_id(), audit_reads=settings.audit.reads)
         self.gate = Gate(
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
-            instruments=self.instruments, quotes=self.quotes, metrics=self.metrics,
+            instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
             settings=GateSettings(tag_orders=policy.tag_orders, terms=Terms(price_buffer_pct=policy.price_buffer_pct)),
             trading=self.states.of, spawn=self.tasks.spawn,
         )  # fmt: skip
@@ -358,6 +363,7 @@ class App:
     async def _house_ready(self) -> None:
         self.instruments.forget()
         self.quotes.forget()
+        self.positions.forget()
         await self._learn_accounts()
 
     async def _learn_accounts(self) -> None:

@@ -23,6 +23,7 @@ from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
 from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import (
@@ -137,6 +138,7 @@ class Gate:
         accounts: Accounts,
         instruments: Instruments,
         quotes: Quotes,
+        positions: Positions,
         metrics: Metrics,
         settings: GateSettings,
         trading: Callable[[str], Standing],
@@ -151,6 +153,7 @@ class Gate:
         self._accounts = accounts
         self._instruments = instruments
         self._quotes = quotes
+        self._positions = positions
         self._settings = settings
         self.trading = trading
         """The trading state in force for a key, by its id."""
@@ -315,6 +318,7 @@ class Gate:
         with self.metrics.stage("facts"):
             try:
                 facts = await (asked.gathering or self._gather(asked))
+                facts = await self._with_fresh_position(asked.intent, facts)
             except UpstreamError as error:
                 return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
         if not asked.is_order:
@@ -357,6 +361,7 @@ class Gate:
         self._count_allowed(asked)
         known = self._remembered(intent, grant.key.id)
         facts = replace(facts, account=known.account, order_owner=known.order_owner, trading=known.trading)
+        facts = self._with_reserved(intent, facts)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         unfit = self._unfit_for_orders()
@@ -383,18 +388,34 @@ class Gate:
         if isinstance(grant, Refusal) or not isinstance(intent, PlaceOrder):
             return Facts()  # refused, or decided without them, in the step that follows
         wanted = needs(grant.key, intent)
-        if not wanted or self._asks_in_vain(grant.key.id):
-            return Facts()
-        if Need.QUOTE not in wanted:
-            facts = Facts(instrument=await self._instruments.get(intent.security))
-        else:
-            instrument, quote = await asyncio.gather(
-                self._instruments.get(intent.security), self._quotes.get(intent.security)
-            )
-            facts = Facts(instrument=instrument, quote=quote)
-        if facts.instrument is None:
+        if self._asks_in_vain(grant.key.id):
+            wanted -= {Need.INSTRUMENT, Need.QUOTE}
+        security, account = intent.security, self._accounts.get(intent.account.acc_id)
+        instrument, quote, position = await asyncio.gather(
+            self._instruments.get(security) if Need.INSTRUMENT in wanted else _nothing(),
+            self._quotes.get(security) if Need.QUOTE in wanted else _nothing(),
+            self._positions.get(account, security) if Need.POSITION in wanted else _nothing(),
+        )
+        if (instrument if Need.INSTRUMENT in wanted else quote) is None and wanted & {Need.INSTRUMENT, Need.QUOTE}:
             self._in_vain.setdefault(grant.key.id, deque(maxlen=IN_VAIN_MOST)).append(time.monotonic())
-        return facts
+        return Facts(instrument=instrument, quote=quote, position=position)
+
+    async def _with_fresh_position(self, intent: Intent, facts: Facts) -> Facts:
+        """A holding that grew old while the order waited behind others of its connection is asked for once more."""
+        if facts.position is None or self._positions.fresh(facts.position) or not isinstance(intent, PlaceOrder):
+            return facts
+        account = self._accounts.get(intent.account.acc_id)
+        return replace(facts, position=await self._positions.get(account, intent.security))
+
+    def _with_reserved(self, intent: Intent, facts: Facts) -> Facts:
+        """INVARIANT: what is reserved against a holding is counted in the step that decides, over all keys and doors."""
+        position = facts.position
+        if position is None or not isinstance(intent, PlaceOrder):
+            return facts
+        if not self._positions.fresh(position):
+            return replace(facts, position=None)
+        reserved = self._ledger.selling_since(intent.account.acc_id, intent.security.symbol, position.sequence)
+        return replace(facts, position=replace(position, reserved=reserved))
 
     def _asks_in_vain(self, key_id: str) -> bool:
         """SECURITY: a key that names one unknown security after the other uses up look-ups that all keys share."""
@@ -413,6 +434,7 @@ class Gate:
             return self.refuse_asked(asked, refusal)
         known = self._remembered(intent, grant.key.id)
         facts = replace(facts, account=known.account, order_owner=known.order_owner, trading=known.trading)
+        facts = self._with_reserved(intent, facts)
         now = self._clock()
         with self.metrics.stage("decide"):
             usage = self._ledger.usage(grant.key.id, now, _placing(intent))
@@ -552,6 +574,10 @@ class Gate:
             essential=asked.is_order or isinstance(asked.intent, CancelOrder),
             **_order_fields(asked, decision),
         )
+
+
+async def _nothing() -> None:
+    """A fact nobody needs."""
 
 
 def _endpoint(caller: Caller, row: Row | None, proto_id: int) -> str:

@@ -25,7 +25,7 @@ from sidecar.ledger.ledger import Ledger
 from sidecar.metrics import Metrics
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.trading import ACTIVE
-from sidecar.policy.usage import Account, Instrument, InstrumentKind
+from sidecar.policy.usage import Account, Instrument, InstrumentKind, Position
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class
 from tests.ledger.ledger_making import MemoryStore
@@ -49,6 +49,8 @@ class World:
         self.commit_error: RecordError | None = None
         self.facts_wait = 0.0
         self.quote: Decimal | None = Decimal(300)
+        self.holding: Decimal | None = Decimal(1000)
+        self.holding_is_old = False
         self.standing = ACTIVE
         self.gate = Gate(
             grants=Grants(self.keys, machine_id=None),
@@ -58,6 +60,7 @@ class World:
             accounts=self,  # type: ignore[arg-type]
             instruments=_Lookup(self, "instrument", lambda: Instrument(InstrumentKind.STOCK, Decimal(1), "HKD")),  # type: ignore[arg-type]
             quotes=_Lookup(self, "quote", lambda: self.quote),  # type: ignore[arg-type]
+            positions=_Holdings(self),  # type: ignore[arg-type]
             metrics=Metrics(),
             settings=GateSettings(),
             trading=lambda key_id: self.standing,
@@ -131,6 +134,23 @@ class _Lookup:
         self.world.transcript.append(f"asked {self.name} of {security.symbol}")
         await asyncio.sleep(self.world.facts_wait)
         return self.answer()
+
+
+class _Holdings:
+    """What may be sold, as of when it is asked for; told `facts_wait` later."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def get(self, account: Account | None, security: Security) -> Position | None:
+        assert account is not None
+        self.world.transcript.append(f"asked holding of {security.symbol} in {account.acc_id}")
+        sequence, holding = self.world.ledger.sequence, self.world.holding
+        await asyncio.sleep(self.world.facts_wait)
+        return None if holding is None else Position(holding, None, sequence)
+
+    def fresh(self, position: Position) -> bool:
+        return not self.world.holding_is_old
 
 
 async def test_an_order_without_a_value_cap_asks_nothing_is_written_and_then_forwarded(tmp_path: Path) -> None:
@@ -233,6 +253,115 @@ async def test_two_orders_that_wait_for_the_same_facts_do_not_both_fit_into_the_
     world.facts_wait = 0.02
     verdicts = await asyncio.gather(world.decide(world.place()), world.decide(world.place()))
     assert sorted(type(each).__name__ for each in verdicts) == ["Forward", "Refused"]
+
+
+NO_SHORT: dict[str, Any] = {"allow_short": False}
+
+
+async def test_a_sale_of_a_key_that_may_not_sell_short_asks_for_the_holding_and_a_buy_does_not(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    assert isinstance(await world.decide(world.place(qty=1000, side=2)), Forward)
+    assert world.transcript == ["asked holding of HK.00700 in 1001", "written", "forwarded"]
+    world.transcript.clear()
+    assert isinstance(await world.decide(world.place(qty=1000, side=1)), Forward)
+    assert world.transcript == ["written", "forwarded"]
+
+
+async def test_a_sale_asks_for_holding_type_and_price_side_by_side(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT, max_order_value=1_000_000)
+    world.facts_wait = 0.05
+    deciding = asyncio.ensure_future(world.decide(world.place(side=2)))
+    await asyncio.sleep(0.02)
+    assert len(world.transcript) == 3
+    assert isinstance(await deciding, Forward)
+
+
+async def test_two_sales_of_the_whole_holding_that_wait_for_it_together_do_not_both_pass(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    world.facts_wait = 0.02
+    verdicts = await asyncio.gather(*(world.decide(world.place(qty=1000, side=2)) for _ in range(3)))
+    refused = [each for each in verdicts if not isinstance(each, Forward)]
+    assert [each.code for each in refused] == [Code.SHORT_SALE, Code.SHORT_SALE]
+    assert "selling 1000" in refused[0].text
+    assert "1000 can be sold, 1000 already reserved" in refused[0].text
+
+
+async def test_a_sale_that_opend_accepts_after_the_holding_was_asked_for_counts_against_it(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    first = await world.decide(world.place(qty=1000, side=2))
+    world.facts_wait = 0.05
+    second = asyncio.ensure_future(world.decide(world.place(qty=1000, side=2)))
+    await asyncio.sleep(0.02)  # asked for, not answered yet
+    world.ledger.accepted(first.asked.decision_id, 1, "X1")
+    assert (await second).code is Code.SHORT_SALE
+
+
+async def test_a_sale_that_opend_refuses_is_free_to_be_made_again(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    first = await world.decide(world.place(qty=1000, side=2))
+    assert (await world.decide(world.place(qty=1000, side=2))).code is Code.SHORT_SALE
+    world.ledger.refused_by_opend(first.asked.decision_id)
+    assert isinstance(await world.decide(world.place(qty=1000, side=2)), Forward)
+
+
+async def test_a_sale_that_could_not_be_written_reserves_nothing_of_the_holding(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    world.commit_error = RecordError("audit_unavailable", "the disk is full")
+    await world.decide(world.place(qty=1000, side=2))
+    world.commit_error = None
+    assert isinstance(await world.decide(world.place(qty=1000, side=2)), Forward)
+
+
+async def test_a_holding_that_cannot_be_told_refuses_the_sale(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    world.holding = None
+    verdict = await world.decide(world.place(side=2))
+    assert verdict.code is Code.POSITION_UNKNOWN
+    assert world.transcript == ["asked holding of HK.00700 in 1001", "noted reject position_unknown", "refused"]
+
+
+async def test_a_holding_too_old_when_the_sale_is_decided_is_asked_for_once_more_and_then_refuses_it(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    world.holding_is_old = True
+    assert (await world.decide(world.place(side=2))).code is Code.POSITION_UNKNOWN
+    assert world.transcript.count("asked holding of HK.00700 in 1001") == 2
+
+
+async def test_a_declared_short_sale_is_refused_without_asking_and_a_cancel_asks_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    world.holding = None
+    assert (await world.decide(world.place(side=3))).code is Code.SHORT_SALE
+    cancel = world.cancel()
+    assert isinstance(cancel, Asked)
+    assert not world.gate.waits(cancel)
+    assert isinstance(world.gate.decide_now(cancel), Forward)
+    assert world.transcript == ["noted reject short_sale", "refused", "noted allow"]
+
+
+async def test_a_key_that_loses_short_sales_while_the_facts_are_gathered_is_judged_without_a_holding(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, max_order_value=1_000_000)
+    world.facts_wait = 0.05
+    deciding = asyncio.ensure_future(world.decide(world.place(side=2)))
+    await asyncio.sleep(0.01)
+    world.write_keys({**BOT, **NO_SHORT})
+    world.keys.reload()
+    assert (await deciding).code is Code.POSITION_UNKNOWN
+
+
+async def test_a_dry_run_of_a_sale_counts_what_others_reserve_and_reserves_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, **NO_SHORT)
+    asked = world.place(qty=1000, side=2)
+    assert isinstance(asked, Asked)
+    for _ in range(2):
+        decision: Any = await world.gate.rehearse(asked)
+        assert decision.refusal is None
+    await world.decide(world.place(qty=1, side=2))
+    again: Any = await world.gate.rehearse(asked)
+    assert again.refusal.code is Code.SHORT_SALE
 
 
 async def test_an_order_without_a_remark_carries_the_tag_of_its_decision(tmp_path: Path) -> None:

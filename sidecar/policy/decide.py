@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sidecar.intents.model import Intent, PlaceOrder
-from sidecar.policy import caps, order_limits, rules, whitelists
+from sidecar.policy import caps, order_limits, rules, short_sales, whitelists
 from sidecar.policy.case import Case, Check
 from sidecar.policy.decision import Code, Decision, Finding, Refusal, Worth
 from sidecar.policy.key import Key
@@ -30,6 +30,7 @@ _SCREEN = (
     _Rule(whitelists.symbol_so_far, Code.SYMBOL),
     _Rule(whitelists.side, Code.SIDE),
     _Rule(order_limits.order_type, Code.ORDER_TYPE),
+    _Rule(short_sales.short_sale, Code.SHORT_SALE),
     _Rule(rules.hours, Code.HOURS),
     _Rule(order_limits.extended_hours, Code.EXTENDED_HOURS),
 )
@@ -43,11 +44,13 @@ _ALL = (
     _Rule(whitelists.symbol, Code.SYMBOL),
     _Rule(whitelists.side, Code.SIDE),
     _Rule(order_limits.order_type, Code.ORDER_TYPE),
+    _Rule(short_sales.short_sale, Code.SHORT_SALE),
     _Rule(rules.hours, Code.HOURS),
     _Rule(order_limits.extended_hours, Code.EXTENDED_HOURS),
     _Rule(caps.price, Code.PRICE_UNAVAILABLE),
     _Rule(caps.instrument, Code.INSTRUMENT_UNKNOWN),
     _Rule(caps.known_order, Code.ORDER_UNKNOWN),
+    _Rule(short_sales.position, Code.POSITION_UNKNOWN),
     _Rule(order_limits.price_collar, Code.PRICE_COLLAR),
     _Rule(order_limits.order_qty, Code.ORDER_QTY),
     _Rule(caps.order_value, Code.ORDER_VALUE),
@@ -83,6 +86,8 @@ def needs(key: Key, intent: Intent) -> frozenset[Need]:
             wanted.add(Need.QUOTE)
     if order_limits.collar_needs_quote(key, intent):
         wanted.add(Need.QUOTE)
+    if short_sales.asks_for_position(key, intent):
+        wanted.add(Need.POSITION)
     return frozenset(wanted)
 
 

@@ -47,6 +47,20 @@ class OrderOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """What an account may sell of one security without going short, and what is already promised of it."""
+
+    sellable: Decimal
+    """Units OpenD says can be sold, and never more than are held net; 0 where nothing is held."""
+    reserved: Decimal | None = None
+    """Units of the sells of every key that `sellable` may not show; None: not counted, and refused."""
+    sequence: int = 0
+    """Of the ledger, up to which `sellable` is sure to show what was reserved."""
+    asked_at: float = 0.0
+    """When OpenD was asked, on the clock of who asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What was found out for one request; None: not asked for or not to be had, and refused where needed."""
 
@@ -55,6 +69,8 @@ class Facts:
     quote: Decimal | None = None
     """The live reference price (3203), in the instrument's currency."""
     order_owner: OrderOwner | None = None
+    position: Position | None = None
+    """The account's holding of what the order sells."""
     trading: Standing | None = None
     """The strictest trading state that holds for the key."""
 
@@ -86,3 +102,4 @@ class Need(StrEnum):
 
     INSTRUMENT = "instrument"
     QUOTE = "quote"
+    POSITION = "position"

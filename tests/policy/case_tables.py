@@ -37,7 +37,7 @@ from sidecar.intents.model import (
 )
 from sidecar.policy.key import HoursWindow, Key, Scope
 from sidecar.policy.trading import ACTIVE, Standing, TradingState
-from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, OrderOwner, Terms, Usage
+from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, OrderOwner, Position, Terms, Usage
 
 FOLDER = Path(__file__).parent.parent / "cases"
 
@@ -55,6 +55,7 @@ _INSTRUMENT = re.compile(
     r"(?:, (?P<size>[\d.]+|unknown) a unit)?(?: in (?P<currency>[A-Z]{3}))?"
 )
 _HALT = re.compile(r"(?P<whose>\S+) halted since (?P<since>\S+): (?P<why>.+)")
+_HOLDING = re.compile(r"(?P<sellable>[\d.]+) can be sold(?:, (?P<reserved>[\d.]+) reserved)?")
 _CASE_KEYS = frozenset(
     [
         "case",
@@ -147,6 +148,7 @@ def key(words: Mapping[str, Any]) -> Key:
         price_collar_pct=_decimal(fields.pop("price_collar_pct", None)),
         duplicate_window_s=fields.pop("duplicate_window_s", None),
         extended_hours=fields.pop("extended_hours", None),
+        allow_short=fields.pop("allow_short", None),
         hours_window=None if hours is None else tuple(_window(part) for part in hours.split(", ")),
         zone=None if zone is None else ZoneInfo(zone),
     )
@@ -220,6 +222,7 @@ def _facts(known: Mapping[str, Any], account: AccountRef) -> Facts:
         instrument=_instrument(known.get("instrument", "stock in HKD")),
         quote=_decimal(known.get("quote")),
         order_owner=None if owner is None else OrderOwner(None if owner == "nobody known" else owner),
+        position=_position(known.get("holding", "unknown")),
         trading=_standing(known.get("trading", "active")),
     )
 
@@ -243,6 +246,15 @@ def _account(words: str, named: AccountRef) -> Account | None:
     what, _, markets = words.partition(" with ")
     ref = _account_ref(what)
     return Account(ref.acc_id, ref.env, frozenset(_TRD_MARKETS[market] for market in markets.split(", ")))
+
+
+def _position(words: str) -> Position | None:
+    """`unknown`, or e.g. `1000 can be sold, 200 reserved` (by sales the first number does not show)."""
+    if words == "unknown":
+        return None
+    match = _HOLDING.fullmatch(words)
+    assert match is not None, words
+    return Position(Decimal(match["sellable"]), Decimal(match["reserved"] or 0))
 
 
 def _instrument(words: str) -> Instrument | None:

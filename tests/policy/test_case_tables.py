@@ -63,6 +63,7 @@ def test_an_allowed_order_needs_no_fact_that_was_not_asked_for(row: Row) -> None
         row.facts,
         instrument=row.facts.instrument if Need.INSTRUMENT in wanted else None,
         quote=row.facts.quote if Need.QUOTE in wanted else None,
+        position=row.facts.position if Need.POSITION in wanted else None,
     )
     refusal = decide(row.key, row.intent, facts, row.usage, row.now, row.terms).refusal
     assert (refusal.code.value if refusal else "allowed") == row.expect

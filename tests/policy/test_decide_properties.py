@@ -41,7 +41,7 @@ from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.decision import Code, Decision, Finding
 from sidecar.policy.key import HoursWindow, Key, Scope
 from sidecar.policy.trading import ACTIVE, Standing, TradingState
-from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, Need, OrderOwner, Terms, Usage
+from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, Need, OrderOwner, Position, Terms, Usage
 
 SECURITIES = (
     Security("HK", "HK.00700", 1, "00700", 1),
@@ -122,6 +122,7 @@ def keys(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Key]:
         price_collar_pct=st.none() | numbers,
         duplicate_window_s=st.none() | st.integers(1, 60),
         extended_hours=st.none() | st.booleans(),
+        allow_short=st.none() | st.booleans(),
         hours_window=st.none() | windows,
         zone=st.sampled_from(ZONES),
     )
@@ -157,6 +158,7 @@ def facts(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Facts]:
             st.none() | st.sampled_from(["US.AAPL", "HK.00700"]),
         ),
         quote=st.none() | numbers,
+        position=st.none() | st.builds(Position, numbers, st.none() | numbers),
         order_owner=st.none() | st.builds(OrderOwner, st.none() | st.sampled_from(["bot", "other", "third"])),
         trading=st.none() | st.just(ACTIVE) | standings,
     )
@@ -217,7 +219,14 @@ def test_facts_usage_and_clock_of_a_wrong_kind_refuse_or_do_not_matter(junk: Any
         assert decision.refusal is not None
 
 
-ORDER_LIMITS = ("allowed_order_types", "max_order_qty", "price_collar_pct", "duplicate_window_s", "extended_hours")
+ORDER_LIMITS = (
+    "allow_short",
+    "allowed_order_types",
+    "max_order_qty",
+    "price_collar_pct",
+    "duplicate_window_s",
+    "extended_hours",
+)
 
 
 def tighter(draw: st.DrawFn, key: Key) -> Key:
@@ -248,7 +257,7 @@ def tighter(draw: st.DrawFn, key: Key) -> Key:
         new = draw(st.integers(0, 10)) if old is None else min(old, draw(st.integers(0, 10)))
     elif name == "duplicate_window_s":
         new = max(old or 1, draw(st.integers(1, 60)))
-    elif name == "extended_hours":
+    elif name in ("extended_hours", "allow_short"):
         new = False
     elif name == "hours_window":
         new = draw(windows) if old is None else old[: max(1, len(old) - 1)]

@@ -133,6 +133,15 @@ async def _no_ledger(run: Run) -> AsyncIterator[None]:
     await until(lambda: recorder.ledger_ok, "the ledger to be written again")
 
 
+@_state("OpenD does not say what is held")
+async def _no_holdings(run: Run) -> AsyncIterator[None]:
+    async def nothing(account: Any, security: Any) -> None:
+        return None
+
+    async with replaced(run.world, run.world.sidecar.app.positions, "get", nothing):
+        yield
+
+
 @_state("OpenD is away")
 async def _away(run: Run) -> AsyncIterator[None]:
     house = run.world.sidecar.app.house

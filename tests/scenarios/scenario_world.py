@@ -156,7 +156,12 @@ class _Unsummed:
 
 
 def _enrich(sandbox: LiveSandbox) -> None:
-    """Enough cash for all orders of all scenarios, which rest until the end, and enough on offer for those that do not."""
+    """Enough cash for all orders of all scenarios, which rest until the end, and enough on offer for those that do not;
+    enough of one holding for all sales of it.
+    """
+    account, fund = sandbox.sandbox.accounts[1001001], sandbox.sandbox.market.listing.find_symbol("HK.02800")
+    assert fund is not None
+    account.positions[fund].quantity = Decimal(10**7)
     sandbox.sandbox.set_price("HK.00700", "480", 10_000_000)
     for account in sandbox.sandbox.accounts.values():
         for currency in (Currency.HKD, Currency.USD):

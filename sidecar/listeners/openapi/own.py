@@ -248,6 +248,7 @@ def _allowance() -> Schema:
             },
         },
         "extended_hours": {"type": "boolean"},
+        "allow_short": {"type": "boolean", "description": "false: it may sell only what is held"},
         "max_order_value": _MONEY,
         "max_order_qty": _MONEY,
         "price_collar_pct": _MONEY,
