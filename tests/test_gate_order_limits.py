@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from sidecar.errors import RecordError
-from sidecar.gate import Forward, Refused
+from sidecar.gate import IN_VAIN_MOST, Forward, Refused
 from sidecar.policy.decision import Code
 from tests.test_gate import World
 
@@ -27,6 +27,14 @@ async def test_a_price_collar_without_a_quote_refuses(tmp_path: Path) -> None:
     world = World(tmp_path, price_collar_pct=5)
     world.quote = None
     assert (await world.decide(world.place())).code is Code.PRICE_UNAVAILABLE
+
+
+async def test_a_key_under_a_collar_that_keeps_asking_for_quotes_there_are_not_stops_asking(tmp_path: Path) -> None:
+    world = World(tmp_path, price_collar_pct=5)
+    world.quote = None
+    for _ in range(IN_VAIN_MOST + 5):
+        assert (await world.decide(world.place())).code is Code.PRICE_UNAVAILABLE
+    assert world.transcript.count("asked quote of HK.00700") == IN_VAIN_MOST
 
 
 async def test_what_the_request_itself_tells_is_refused_before_opend_is_asked_for_a_quote(tmp_path: Path) -> None:
