@@ -57,7 +57,7 @@ class Process:
             "state-dir": str(folder / "state"),
             "audit-log": str(folder / "audit.jsonl"),
             "tcp-port": "0",
-            "admin-port": "off",
+            **{f"{door}-port": "off" for door in ("ws", "rest", "grpc", "mcp", "admin")},
             **{name.replace("_", "-"): value for name, value in more.items()},
         }
         self.port = 0
