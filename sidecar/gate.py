@@ -9,22 +9,21 @@ decide      gather facts, then in one breath: usage, decision, reservation
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.message import Message
 
-from sidecar.audit.record import KEY_INVALID, KEY_MISSING, AuditRecord, Outcome, endpoint_name
+from sidecar.audit.record import KEY_INVALID, KEY_MISSING, AuditRecord, Outcome
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
+from sidecar.gathering import Gathering
 from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import (
     CancelOrder,
@@ -40,18 +39,15 @@ from sidecar.keys.ring import KeyStore
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import Reservation
 from sidecar.metrics import Metrics
-from sidecar.policy.decide import decide, explain, needs, screen
+from sidecar.policy.decide import decide, explain, screen
 from sidecar.policy.decision import Code, Decision, Finding, Refusal
 from sidecar.policy.permission import SCOPES
 from sidecar.policy.trading import Standing, TradingState
-from sidecar.policy.usage import Facts, Need, Terms, Usage
+from sidecar.policy.usage import Facts, Terms, Usage
 from sidecar.recorder import Recorder
-from sidecar.wire import catalog, packet_id, replies
+from sidecar.request_record import args_hash, endpoint_of, order_fields
+from sidecar.wire import catalog, replies
 from sidecar.wire.catalog import CATALOG, Direction, Row
-
-IN_VAIN_MOST = 20
-IN_VAIN_PERIOD = 30.0
-"""After this many unknown securities within these seconds OpenD is not asked on the key's behalf until they have passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ class Asked:
     decision_id: str
     arrived: float
     """time.perf_counter() when its bytes were read."""
-    gathering: asyncio.Task[Facts] | None = None
+    gathering: asyncio.Task[Facts | UpstreamError] | None = None
     endpoint: str = ""
     rehearsal: bool = False
     args_hash: str | None = None
@@ -151,15 +147,15 @@ class Gate:
         self._ledger = ledger
         self._recorder = recorder
         self._accounts = accounts
-        self._instruments = instruments
-        self._quotes = quotes
-        self._positions = positions
+        self._facts = Gathering(
+            grants=grants, ledger=ledger, accounts=accounts, instruments=instruments, quotes=quotes, positions=positions,
+            trading=trading,
+        )  # fmt: skip
         self._settings = settings
         self.trading = trading
         """The trading state in force for a key, by its id."""
         self._spawn = spawn
         self._clock = clock
-        self._in_vain: dict[str, deque[float]] = {}
         self.closing = False
         """Set while the sidecar drains: orders that come now are refused, cancels go on."""
 
@@ -215,7 +211,7 @@ class Gate:
             return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
         asked = Asked(
             caller, row, message, intent, decision_id, arrived,
-            endpoint=_endpoint(caller, row, row.id), rehearsal=rehearsal,
+            endpoint=endpoint_of(caller, row, row.id), rehearsal=rehearsal,
         )  # fmt: skip
         if rehearsal or not screened:
             return asked
@@ -227,9 +223,9 @@ class Gate:
         if self.closing and asked.is_order:
             stopping = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
             return self.refuse_asked(asked, stopping)
-        if not isinstance(intent, PlaceOrder) or self._unsure_of_account(intent):
+        if not isinstance(intent, PlaceOrder) or self._facts.unsure_of_account(intent):
             return None
-        if not self._asks_opend(asked.caller, intent):
+        if not self._facts.asks_opend(asked.caller, intent):
             return None
         refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
         return None if refusal is None else self.refuse_asked(asked, refusal)
@@ -240,31 +236,23 @@ class Gate:
 
     def waits(self, asked: Asked) -> bool:
         """Whether deciding it takes more than memory: a price, the disk, or an account not yet known."""
-        return asked.is_order or (asked.intent is not None and self._unsure_of_account(asked.intent))
-
-    def _asks_opend(self, caller: Caller, intent: PlaceOrder) -> bool:
-        grant = self.grants.of(caller)
-        return isinstance(grant, Grant) and bool(needs(grant.key, intent))
-
-    def _unsure_of_account(self, intent: Intent) -> bool:
-        account = getattr(intent, "account", None)
-        return account is not None and self._accounts.get(account.acc_id) is None
+        return asked.is_order or (asked.intent is not None and self._facts.unsure_of_account(asked.intent))
 
     def prefetch(self, asked: Asked) -> None:
         """Start gathering facts for a request that waits behind others of its connection."""
         if asked.gathering is None:
-            asked.gathering = self._spawn(self._gather(asked))
+            asked.gathering = self._spawn(self._gathered(asked))
 
-    def _remembered(self, intent: Intent, key_id: str) -> Facts:
-        account = getattr(intent, "account", None)
-        order = getattr(intent, "order", None)
-        return Facts(
-            account=None if account is None else self._accounts.get(account.acc_id),
-            order_owner=None
-            if order is None or account is None
-            else self._ledger.owner_of(account.acc_id, order.order_id, order.order_id_ex),
-            trading=self.trading(key_id),
-        )
+    async def _gathered(self, asked: Asked) -> Facts | UpstreamError:
+        """An error is a value here: it is nobody's until the request's turn comes."""
+        assert asked.intent is not None
+        try:
+            return await self._facts.gather(asked.caller, asked.intent, lambda: self._is_hopeless(asked))
+        except UpstreamError as error:
+            return error
+
+    def _is_hopeless(self, asked: Asked) -> bool:
+        return not asked.rehearsal and self._screen(asked) is not None
 
     def _screen(self, asked: Asked) -> Refusal | None:
         """Why it is refused whatever OpenD would say, as far as memory tells."""
@@ -272,7 +260,9 @@ class Gate:
         if isinstance(grant, Refusal):
             return grant
         assert asked.intent is not None
-        return screen(grant.key, asked.intent, self._remembered(asked.intent, grant.key.id), self.grants.now()).refusal
+        return screen(
+            grant.key, asked.intent, self._facts.remembered(asked.intent, grant.key.id), self.grants.now()
+        ).refusal
 
     # -- decide ---------------------------------------------------------------------------------------------------
 
@@ -288,7 +278,12 @@ class Gate:
         now = self._clock()
         usage = self._ledger.usage(grant.key.id, now)
         decision = decide(
-            grant.key, intent, self._remembered(intent, grant.key.id), usage, self.grants.now(), self._settings.terms
+            grant.key,
+            intent,
+            self._facts.remembered(intent, grant.key.id),
+            usage,
+            self.grants.now(),
+            self._settings.terms,
         )
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal)
@@ -316,11 +311,10 @@ class Gate:
         """
         assert asked.intent is not None
         with self.metrics.stage("facts"):
-            try:
-                facts = await (asked.gathering or self._gather(asked))
-                facts = await self._with_fresh_position(asked.intent, facts)
-            except UpstreamError as error:
-                return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
+            facts = await (asked.gathering or self._gathered(asked))
+            if isinstance(facts, UpstreamError):
+                return self.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
+            facts = await self._facts.refreshed(asked.intent, facts)
         if not asked.is_order:
             return self.decide_now(asked)
         reserved = self._decide_and_reserve(asked, facts)
@@ -351,17 +345,14 @@ class Gate:
             return self.refuse_asked(
                 asked, Refusal(Code.MALFORMED_REQUEST, "a dry run is for orders and their changes")
             )
-        try:
-            facts = await self._gather(asked)
-        except UpstreamError as error:
-            return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
+        facts = await self._gathered(asked)
+        if isinstance(facts, UpstreamError):
+            return self.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return self.refuse_asked(asked, grant)
         self._count_allowed(asked)
-        known = self._remembered(intent, grant.key.id)
-        facts = replace(facts, account=known.account, order_owner=known.order_owner, trading=known.trading)
-        facts = self._with_reserved(intent, facts)
+        facts = self._facts.completed(intent, grant.key.id, facts)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         unfit = self._unfit_for_orders()
@@ -377,51 +368,6 @@ class Gate:
         self.metrics.allowed(caller.iface, caller.key_id or "").inc()
         return grant, self._ledger.usage(grant.key.id, self._clock())
 
-    async def _gather(self, asked: Asked) -> Facts:
-        intent = asked.intent
-        assert intent is not None
-        if self._unsure_of_account(intent):
-            await self._accounts.ensure(intent.account.acc_id)  # type: ignore[union-attr]  # only those that name one
-            if not asked.rehearsal and self._screen(asked) is not None:
-                return Facts()  # refused in the step that follows
-        grant = self.grants.of(asked.caller)
-        if isinstance(grant, Refusal) or not isinstance(intent, PlaceOrder):
-            return Facts()  # refused, or decided without them, in the step that follows
-        wanted = needs(grant.key, intent)
-        if self._asks_in_vain(grant.key.id):
-            wanted -= {Need.INSTRUMENT, Need.QUOTE}
-        security, account = intent.security, self._accounts.get(intent.account.acc_id)
-        instrument, quote, position = await asyncio.gather(
-            self._instruments.get(security) if Need.INSTRUMENT in wanted else _nothing(),
-            self._quotes.get(security) if Need.QUOTE in wanted else _nothing(),
-            self._positions.get(account, security) if Need.POSITION in wanted else _nothing(),
-        )
-        if (instrument if Need.INSTRUMENT in wanted else quote) is None and wanted & {Need.INSTRUMENT, Need.QUOTE}:
-            self._in_vain.setdefault(grant.key.id, deque(maxlen=IN_VAIN_MOST)).append(time.monotonic())
-        return Facts(instrument=instrument, quote=quote, position=position)
-
-    async def _with_fresh_position(self, intent: Intent, facts: Facts) -> Facts:
-        """A holding that grew old while the order waited behind others of its connection is asked for once more."""
-        if facts.position is None or self._positions.fresh(facts.position) or not isinstance(intent, PlaceOrder):
-            return facts
-        account = self._accounts.get(intent.account.acc_id)
-        return replace(facts, position=await self._positions.get(account, intent.security))
-
-    def _with_reserved(self, intent: Intent, facts: Facts) -> Facts:
-        """INVARIANT: what is reserved against a holding is counted in the step that decides, over all keys and doors."""
-        position = facts.position
-        if position is None or not isinstance(intent, PlaceOrder):
-            return facts
-        if not self._positions.fresh(position):
-            return replace(facts, position=None)
-        reserved = self._ledger.selling_since(intent.account.acc_id, intent.security.symbol, position.sequence)
-        return replace(facts, position=replace(position, reserved=reserved))
-
-    def _asks_in_vain(self, key_id: str) -> bool:
-        """SECURITY: a key that names one unknown security after the other uses up look-ups that all keys share."""
-        asked = self._in_vain.get(key_id)
-        return asked is not None and len(asked) == IN_VAIN_MOST and time.monotonic() - asked[0] < IN_VAIN_PERIOD
-
     def _decide_and_reserve(self, asked: Asked, facts: Facts) -> AuditRecord | Refused:
         """INVARIANT: one synchronous step: key, clock, usage, decision and reservation see the same moment."""
         intent = asked.intent
@@ -432,9 +378,7 @@ class Gate:
         refusal = self._unfit_for_orders()
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
-        known = self._remembered(intent, grant.key.id)
-        facts = replace(facts, account=known.account, order_owner=known.order_owner, trading=known.trading)
-        facts = self._with_reserved(intent, facts)
+        facts = self._facts.completed(intent, grant.key.id, facts)
         now = self._clock()
         with self.metrics.stage("decide"):
             usage = self._ledger.usage(grant.key.id, now, _placing(intent))
@@ -443,7 +387,7 @@ class Gate:
             return self.refuse_asked(asked, decision.refusal, decision)
         if not isinstance(intent, PlaceOrder):
             return self.refuse_asked(asked, Refusal(Code.ORDER_UNKNOWN, f"{asked.row.name} cannot be judged yet"))
-        asked.args_hash = _args_hash(asked)
+        asked.args_hash = args_hash(asked.intent, asked.message)
         remark = set_tag(asked.message, asked.decision_id) if self._settings.tag_orders else intent.remark
         self._ledger.reserve(
             Reservation(
@@ -496,7 +440,7 @@ class Gate:
             account = self._accounts.get(acc_id)
             if account is not None and grant.may_see(acc_id, account.env):
                 visible.append(acc_id)
-        asked.args_hash = _args_hash(asked)
+        asked.args_hash = args_hash(asked.intent, asked.message)
         message: Any = asked.message
         del message.c2s.accIDList[:]
         message.c2s.accIDList.extend(visible)
@@ -512,7 +456,7 @@ class Gate:
         record = AuditRecord(
             at=self._clock(),
             iface=caller.iface,
-            endpoint=_endpoint(caller, row, proto_id),
+            endpoint=endpoint_of(caller, row, proto_id),
             key_id=self._known_id(caller, refusal),
             outcome="reject",
             reason=refusal.code.value,
@@ -522,7 +466,7 @@ class Gate:
             address=caller.address,
         )
         if asked is not None:
-            record = replace(record, **_order_fields(asked, decision))
+            record = replace(record, **order_fields(asked.intent, decision))
         self._recorder.note(record)
         self.metrics.refused(caller.iface, refusal.code.value, record.key_id)
         return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after, decision_id=decision_id)
@@ -570,18 +514,10 @@ class Gate:
             policy=self.grants.revision,
             address=caller.address,
             latency_us=round((time.perf_counter() - asked.arrived) * 1_000_000),
-            args_hash=asked.args_hash or _args_hash(asked),
+            args_hash=asked.args_hash or args_hash(asked.intent, asked.message),
             essential=asked.is_order or isinstance(asked.intent, CancelOrder),
-            **_order_fields(asked, decision),
+            **order_fields(asked.intent, decision),
         )
-
-
-async def _nothing() -> None:
-    """A fact nobody needs."""
-
-
-def _endpoint(caller: Caller, row: Row | None, proto_id: int) -> str:
-    return caller.endpoint or endpoint_name("" if row is None else row.name, proto_id)
 
 
 def _placing(intent: Intent) -> PlaceOrder | None:
@@ -592,33 +528,3 @@ def _scope_missing(row: Row, grant: Grant) -> Refusal:
     needed = " or ".join("+".join(sorted(scopes)) for scopes in SCOPES[row.permission.value])
     having = ", ".join(sorted(grant.key.scopes))
     return Refusal(Code.SCOPE, f"{row.name} needs the scope {needed}, this key has {having}")
-
-
-def _args_hash(asked: Asked) -> str | None:
-    """SECURITY: none for an unlock: a trade password of six digits is found from its hash in seconds."""
-    if isinstance(asked.intent, Unlock):
-        return None
-    return hashlib.sha256(packet_id.without(asked.message).SerializeToString()).hexdigest()[:16]
-
-
-def _order_fields(asked: Asked, decision: Decision | None) -> dict[str, Any]:
-    """What the audit says about the contents of a request; nothing secret is in it."""
-    fields: dict[str, Any] = {}
-    intent = asked.intent
-    account = getattr(intent, "account", None)
-    if account is not None:
-        fields.update(acc_id=account.acc_id, trd_env=account.env.name)
-    if isinstance(intent, PlaceOrder):
-        fields.update(
-            market=intent.security.market,
-            symbol=intent.security.symbol,
-            side=intent.side.value,
-            order_type=intent.order_type.name,
-            qty=intent.qty,
-            price=intent.price,
-        )
-    elif isinstance(intent, CancelOrder | ModifyOrder):
-        fields.update(order_id=intent.order.order_id or None, order_id_ex=intent.order.order_id_ex or None)
-    if decision is not None and decision.worth is not None:
-        fields.update(value=decision.worth.value, currency=decision.worth.currency)
-    return fields

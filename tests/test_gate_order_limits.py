@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from sidecar.errors import RecordError
-from sidecar.gate import IN_VAIN_MOST, Forward, Refused
+from sidecar.gate import Forward, Refused
+from sidecar.gathering import IN_VAIN_MOST
 from sidecar.policy.decision import Code
 from tests.test_gate import World
 

@@ -1,0 +1,53 @@
+"""What the audit says of a request: where it came in, a hash of what it says, what order it is. Writes nothing.
+
+SECURITY: nothing secret is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from google.protobuf.message import Message
+
+from sidecar.audit.record import endpoint_name
+from sidecar.grants import Caller
+from sidecar.intents.model import CancelOrder, Intent, ModifyOrder, PlaceOrder, Unlock
+from sidecar.policy.decision import Decision
+from sidecar.wire import packet_id
+from sidecar.wire.catalog import Row
+
+
+def endpoint_of(caller: Caller, row: Row | None, proto_id: int) -> str:
+    """The route or tool it came by; else the request's own name."""
+    return caller.endpoint or endpoint_name("" if row is None else row.name, proto_id)
+
+
+def args_hash(intent: Intent | None, message: Message) -> str | None:
+    """Of the request as its client made it. SECURITY: none for an unlock: a trade password of six digits is found from its
+    hash in seconds."""
+    if isinstance(intent, Unlock):
+        return None
+    return hashlib.sha256(packet_id.without(message).SerializeToString()).hexdigest()[:16]
+
+
+def order_fields(intent: Intent | None, decision: Decision | None) -> dict[str, Any]:
+    """What it is about, as fields of an `AuditRecord`."""
+    fields: dict[str, Any] = {}
+    account = getattr(intent, "account", None)
+    if account is not None:
+        fields.update(acc_id=account.acc_id, trd_env=account.env.name)
+    if isinstance(intent, PlaceOrder):
+        fields.update(
+            market=intent.security.market,
+            symbol=intent.security.symbol,
+            side=intent.side.value,
+            order_type=intent.order_type.name,
+            qty=intent.qty,
+            price=intent.price,
+        )
+    elif isinstance(intent, CancelOrder | ModifyOrder):
+        fields.update(order_id=intent.order.order_id or None, order_id_ex=intent.order.order_id_ex or None)
+    if decision is not None and decision.worth is not None:
+        fields.update(value=decision.worth.value, currency=decision.worth.currency)
+    return fields
