@@ -175,8 +175,6 @@ class Gate:
             return self.refuse(caller, row, proto_id, _scope_missing(row, grant))
         return row
 
-    # -- understand -----------------------------------------------------------------------------------------------
-
     def admit_stream(self, caller: Caller) -> Refused | None:
         """Whether the caller may have a stream of pushes; what it sees of them is judged push by push."""
         grant = self.grants.of(caller)
@@ -184,6 +182,8 @@ class Gate:
             return self.refuse(caller, None, 0, grant)
         self.metrics.allowed(caller.iface, caller.key_id or "").inc()
         return None
+
+    # -- understand -----------------------------------------------------------------------------------------------
 
     def understand(
         self,
