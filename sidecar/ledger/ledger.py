@@ -349,6 +349,7 @@ class Ledger:
             day=self._day_start(row.reservation.at),
             order_id=row.order_id,
             order_id_ex=row.order_id_ex,
+            ended=row.ended,
         )
         self._entries[row.reservation.decision_id] = entry
         self._orders.link(entry)

@@ -19,6 +19,16 @@ DEFAULT_RETENTION_DAYS = 120
 
 
 @dataclass(frozen=True, slots=True)
+class LegUnits:
+    """What a combo order trades of one security."""
+
+    symbol: str
+    side: Side
+    qty: Decimal
+    """Of this leg in all: the order's quantity × the leg's ratio."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """One approved order, modify or enable, as it was judged and as it is forwarded."""
 
@@ -48,6 +58,14 @@ class Reservation:
     order_id: int = 0
     order_id_ex: str = ""
     """For a modify or enable the order it changes, as the request names it; for a place both stay empty."""
+    adds: Decimal | None = None
+    """Units by which it adds to what is on the market: for a modify the increase, which may be 0. None: all of `qty`."""
+    legs: tuple[LegUnits, ...] = ()
+    """Of a combo."""
+
+    @property
+    def added(self) -> Decimal:
+        return self.qty if self.adds is None else self.adds
 
 
 class State(StrEnum):
@@ -77,6 +95,8 @@ class Row:
     state: State
     order_id: int = 0
     order_id_ex: str = ""
+    ended: bool = False
+    """OpenD has said that the order works no longer: filled, cancelled, failed or deleted."""
 
 
 @dataclass(frozen=True, slots=True)

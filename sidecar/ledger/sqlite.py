@@ -7,6 +7,7 @@ Two connections: `commit` and the other writing calls belong to one thread, `fin
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import sys
 import time
@@ -19,10 +20,10 @@ from typing import Any
 from sidecar.errors import ConfigError, RecordError
 from sidecar.intents.model import OrderType, Side, TrdEnv
 from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, AttemptDropped
-from sidecar.ledger.reservation import DEFAULT_RETENTION_DAYS, Change, Dropped, Reservation, Row, State
+from sidecar.ledger.reservation import DEFAULT_RETENTION_DAYS, Change, Dropped, LegUnits, Reservation, Row, State
 
 FILE_NAME = "ledger.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _DAY_US = 86_400 * 1_000_000
 
 # Ids are text because OpenD's are unsigned 64-bit and SQLite's integers signed; money is text because it is exact.
@@ -73,13 +74,19 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 CREATE INDEX attempts_by_time ON attempts (at_us);
 """
-_MIGRATIONS = (_SCHEMA_1, _SCHEMA_2)
+# An order of an earlier version may still work; the first order list tells.
+_SCHEMA_3 = """
+ALTER TABLE reservations ADD COLUMN adds TEXT;
+ALTER TABLE reservations ADD COLUMN legs TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE reservations ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+"""
+_MIGRATIONS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
 """What makes each version out of the one before it."""
 _COLUMNS = (
     "decision_id, key_id, at_us, kind, acc_id, env, market, symbol, side, order_type, qty, price, value, currency, "
-    "remark, conn, named_id, named_id_ex, state, order_id, order_id_ex"
+    "remark, conn, named_id, named_id_ex, state, order_id, order_id_ex, adds, legs, ended"
 )
-_SAVE = f"INSERT OR REPLACE INTO reservations ({_COLUMNS}) VALUES ({', '.join('?' * 21)})"  # noqa: S608 constants only
+_SAVE = f"INSERT OR REPLACE INTO reservations ({_COLUMNS}) VALUES ({', '.join('?' * 24)})"  # noqa: S608 constants only
 _DROP = "DELETE FROM reservations WHERE decision_id = ?"
 _SAVE_HEAD = "INSERT OR REPLACE INTO audit_head (one, seq, hash, closed) VALUES (1, ?, ?, ?)"
 _SELECT = f"SELECT {_COLUMNS} FROM reservations"  # noqa: S608 constants only
@@ -354,6 +361,9 @@ def _values(row: Row) -> tuple[Any, ...]:
         row.state.value,
         str(row.order_id),
         row.order_id_ex,
+        None if made.adds is None else str(made.adds),
+        json.dumps([(leg.symbol, leg.side.value, str(leg.qty)) for leg in made.legs]) if made.legs else "[]",
+        int(row.ended),
     )
 
 
@@ -377,5 +387,7 @@ def _row(found: tuple[Any, ...]) -> Row:
         conn=found[15],
         order_id=int(found[16]),
         order_id_ex=found[17],
+        adds=None if found[21] is None else Decimal(found[21]),
+        legs=tuple(LegUnits(symbol, Side(side), Decimal(qty)) for symbol, side, qty in json.loads(found[22])),
     )
-    return Row(reservation, State(found[18]), int(found[19]), found[20])
+    return Row(reservation, State(found[18]), int(found[19]), found[20], bool(found[23]))

@@ -33,12 +33,13 @@ class Entry:
     """Start of the day in which it counts, unix seconds."""
     order_id: int = 0
     order_id_ex: str = ""
+    ended: bool = False
     counts_in_rate: bool = True
     taken: bool = False
     """Whether a writer has been given it: then its disappearance must be written too."""
 
     def row(self) -> Row:
-        return Row(self.reservation, self.state, self.order_id, self.order_id_ex)
+        return Row(self.reservation, self.state, self.order_id, self.order_id_ex, self.ended)
 
 
 @dataclass(slots=True)
