@@ -1,6 +1,7 @@
 """A paper OpenD: it speaks OpenD's TCP protocol, so that the official SDKs, the proxy and the tests have something to talk to.
 
     settings ─▶ server ─▶ connection ─▶ session     one socket: frames, InitConnect, encryption, serials
+                  ├─▶ faults                        bad days on purpose: late, lost, refused, answered twice
                   ├─▶ limits                        how often each request may be made
                   ├─▶ the desks, by proto id
                   │     system 1002 1004            quotes 3001–3015 and their pushes
@@ -17,7 +18,8 @@ Tables of these are in `connection` (protocol), `rules` (orders) and `limits` (f
 
 from __future__ import annotations
 
+from sidecar.sandbox.faults import Fault, FaultKind
 from sidecar.sandbox.server import Sandbox
 from sidecar.sandbox.settings import SandboxSettings
 
-__all__ = ["Sandbox", "SandboxSettings"]
+__all__ = ["Fault", "FaultKind", "Sandbox", "SandboxSettings"]

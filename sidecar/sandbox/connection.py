@@ -25,9 +25,9 @@ from google.protobuf.message import DecodeError, Message
 
 from sidecar.errors import BodyError, WireError
 from sidecar.sandbox.answers import NOT_SUPPORTED, Answer, Failure, response
+from sidecar.sandbox.faults import Fault, FaultKind
 from sidecar.sandbox.received import ReceivedLog
 from sidecar.sandbox.session import Session
-from sidecar.sandbox.settings import SandboxSettings
 from sidecar.sandbox.system import SERVER_VERSION, USER_ID
 from sidecar.wire import body, encryption, replies
 from sidecar.wire.catalog import INIT_CONNECT
@@ -48,11 +48,13 @@ if TYPE_CHECKING:
 KEEP_ALIVE_INTERVAL = 10
 _STALL_BYTES = 1024 * 1024
 
+REFUSED = Failure("The server is busy, please try again later")
+"""What the fault `refuse` answers; made up in OpenD's manner."""
+
 
 class Floor(Protocol):
     """What a connection needs of the sandbox it belongs to."""
 
-    settings: SandboxSettings
     received: ReceivedLog
     rsa_key: encryption.RsaKey | None
 
@@ -67,6 +69,8 @@ class Floor(Protocol):
     def answer(self, session: Session, proto_id: int, request: Message) -> Answer: ...
 
     def reply_delay(self, proto_id: int) -> float: ...
+
+    def fault(self, proto_id: int) -> Fault | None: ...
 
     def flush_pushes(self) -> None: ...
 
@@ -158,7 +162,31 @@ class Connection(asyncio.Protocol):
             self._floor.received.event(session.conn_id, "refused", f"{head.proto_id}: {refusal.text}")
             self._reply(head, refusal)
             return
-        self._reply(head, self._floor.answer(session, head.proto_id, request))
+        fault = self._floor.fault(head.proto_id)
+        if fault is None:
+            self._reply(head, self._floor.answer(session, head.proto_id, request))
+        else:
+            self._struck(head, request, fault)
+
+    def _struck(self, head: Head, request: Message, fault: Fault) -> None:
+        """A request that a fault strikes, instead of its ordinary answer."""
+        session = self.session
+        self._floor.received.event(session.conn_id, "fault", f"{fault} on {head.proto_id}, serial {head.serial}")
+        if fault.kind is FaultKind.DROP:
+            return
+        if fault.kind is FaultKind.REFUSE:
+            self._reply(head, REFUSED)
+            return
+        answer = self._floor.answer(session, head.proto_id, request)
+        if fault.kind in (FaultKind.SILENT, FaultKind.DISCONNECT):
+            after, session.after_reply = session.after_reply, []
+            if fault.kind is FaultKind.DISCONNECT:
+                session.outbox.clear()  # nothing of it reaches the client any more
+                self.abort()
+            for action in after:
+                action()
+            return
+        self._reply(head, answer, held=fault.seconds, times=2 if fault.kind is FaultKind.TWICE else 1)
 
     def _read(self, head: Head, raw: bytes) -> tuple[Message | None, Failure | None]:
         name = self._floor.request_name(head.proto_id)
@@ -172,23 +200,24 @@ class Connection(asyncio.Protocol):
             return None, Failure("The request cannot be read: required fields are missing")
         return request, None
 
-    def _reply(self, head: Head, answer: Answer) -> None:
+    def _reply(self, head: Head, answer: Answer, *, held: float = 0.0, times: int = 1) -> None:
+        """Answer `times` times, after the usual delay and `held` seconds more."""
         after, self.session.after_reply = self.session.after_reply, []
         content = _content(answer, head.fmt, self._floor.request_name(head.proto_id))
-        delay = self._floor.reply_delay(head.proto_id)
+        delay = self._floor.reply_delay(head.proto_id) + held
         if delay > 0:
-            asyncio.get_running_loop().call_later(delay, self._late, head, content, after)
+            asyncio.get_running_loop().call_later(delay, self._late, head, content, after, times)
         else:
-            self._send(head, content, after)
+            self._send(head, content, after, times)
 
-    def _late(self, head: Head, content: bytes, after: list[Callable[[], None]]) -> None:
-        self._send(head, content, after)
+    def _late(self, head: Head, content: bytes, after: list[Callable[[], None]], times: int) -> None:
+        self._send(head, content, after, times)
         self.flush()
         self._floor.flush_pushes()
 
-    def _send(self, head: Head, content: bytes, after: list[Callable[[], None]]) -> None:
-        """Queue the reply and what must follow it; of a silent request only what follows."""
-        if head.proto_id not in self._floor.settings.silent:
+    def _send(self, head: Head, content: bytes, after: list[Callable[[], None]], times: int) -> None:
+        """Queue the reply and what must follow it."""
+        for _ in range(times):
             self.session.queue(head.proto_id, head.serial, head.fmt, content)
         for action in after:
             action()

@@ -16,6 +16,7 @@ from sidecar.sandbox.accounts import Account, build_accounts
 from sidecar.sandbox.answers import NOT_SUPPORTED, Answer, Failure, Handler
 from sidecar.sandbox.connection import Connection
 from sidecar.sandbox.derivatives import DerivativesDesk
+from sidecar.sandbox.faults import Fault, FaultPlan
 from sidecar.sandbox.history import History
 from sidecar.sandbox.history_requests import HistoryDesk
 from sidecar.sandbox.holdings import HoldingsDesk
@@ -65,6 +66,7 @@ class Sandbox:
         self._server: asyncio.Server | None = None
         self._mover: asyncio.TimerHandle | None = None
         self._limits = FrequencyLimits() if self.settings.limits else None
+        self.faults = FaultPlan(self.settings.faults, self.settings.seed)
         history = History(self.settings.seed, self.market, now)
         system = SystemDesk(self.settings.market_states)
         self._quotes = QuoteDesk(self.market, history, self.subscriptions, self._push_quotes)
@@ -131,6 +133,15 @@ class Sandbox:
         for connection in list(self._connections):
             connection.close()
 
+    def set_faults(self, *faults: Fault | str) -> None:
+        """Bad days from now on, instead of those before; none at all ends them. Text is read as `Fault.parse` does.
+
+        Safe to call from another thread: the plan is exchanged as a whole. Raises ConfigError where a text is no fault.
+        """
+        self.faults = FaultPlan(
+            [Fault.parse(one) if isinstance(one, str) else one for one in faults], self.settings.seed
+        )
+
     @property
     def connections(self) -> int:
         return len(self._connections)
@@ -182,6 +193,9 @@ class Sandbox:
         if self._limits is not None and proto_id in FREQUENCIES and FREQUENCIES[proto_id].gap:
             return max(delay, FREQUENCIES[proto_id].gap + 0.002)
         return delay
+
+    def fault(self, proto_id: int) -> Fault | None:
+        return self.faults.strike(proto_id)
 
     # --- moving and pushing ---
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.sandbox.faults import Fault
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxSettings:
@@ -38,8 +40,8 @@ class SandboxSettings:
     """Seconds from OpenD taking an order, a change or a cancel to the exchange confirming it."""
     delays: Mapping[int, float] = field(default_factory=dict)
     """Seconds by which replies to a proto id are held back."""
-    silent: frozenset[int] = frozenset()
-    """Proto ids whose requests are handled, pushes included, but never answered."""
+    faults: tuple[Fault, ...] = ()
+    """The bad days it starts with; `Sandbox.set_faults` changes them while it runs."""
     market_states: Mapping[str, int] = field(default_factory=dict)
     """Qot_Common.QotMarketState by market prefix (`HK`, `US`, `SH`, ...); others are in continuous trading, day and night."""
     kept: int = 200_000

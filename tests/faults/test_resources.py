@@ -30,7 +30,7 @@ from faults_world import (
 )
 
 from sidecar.listeners.tcp.listener import MAX_PARKED
-from sidecar.sandbox import SandboxSettings
+from sidecar.sandbox import Fault, FaultKind, SandboxSettings
 from sidecar.settings import Limits, Upstream
 from sidecar.wire import frame
 from sidecar.wire.frame import JSON
@@ -294,7 +294,7 @@ async def test_orders_pipelined_behind_a_slow_one_are_bounded_and_each_is_answer
 
 
 async def test_requests_that_opend_never_answers_do_not_pile_up_without_bound(tmp_path: Path) -> None:
-    sandbox = SandboxSettings(tick_interval=0.0, limits=False, silent=frozenset({1002}))
+    sandbox = SandboxSettings(tick_interval=0.0, limits=False, faults=(Fault(FaultKind.SILENT, 1002),))
     async with running(tmp_path, sandbox=sandbox) as world:
         for fmt, body in ((0, global_state().SerializeToString()), (JSON, b'{"c2s":{"userID":"0"}}')):
             client = await world.client(CARL)

@@ -9,7 +9,7 @@ import pytest
 from sandbox_client import REAL, STILL, RawClient, security
 
 from sidecar.errors import ConfigError
-from sidecar.sandbox import Sandbox, SandboxSettings
+from sidecar.sandbox import Fault, FaultKind, Sandbox, SandboxSettings
 from sidecar.wire.encryption import RsaKey
 from sidecar.wire.frame import JSON, PROTOBUF
 from sidecar.wire.messages import module
@@ -147,7 +147,7 @@ async def test_a_taken_port_is_one_clear_error(sandbox: Sandbox) -> None:
         await second.start()
 
 
-@pytest.mark.parametrize("settings", [replace(STILL, delays={3203: 0.2}, silent=frozenset({3202}))])
+@pytest.mark.parametrize("settings", [replace(STILL, delays={3203: 0.2}, faults=(Fault(FaultKind.SILENT, 3202),))])
 async def test_replies_can_be_delayed_and_left_out(sandbox: Sandbox, client: RawClient) -> None:
     loop = asyncio.get_running_loop()
     client.send(3202, client.request(3202, securityList=[security("00700")]))

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from sandbox_client import PAPER_FUTURES_HK, PAPER_HK, PAPER_US, REAL, STILL, RawClient
 
-from sidecar.sandbox import Sandbox
+from sidecar.sandbox import Fault, FaultKind, Sandbox
 
 NO_LIMITS = replace(STILL, limits=False)
 UNLOCKED = replace(STILL, limits=False, unlocked=True)
@@ -182,7 +182,7 @@ async def test_only_connections_that_asked_for_an_account_hear_of_it(sandbox: Sa
         assert not subscribed.pushes[2208]
 
 
-@pytest.mark.parametrize("settings", [replace(STILL, silent=frozenset({2202}))])
+@pytest.mark.parametrize("settings", [replace(STILL, faults=(Fault(FaultKind.SILENT, 2202),))])
 async def test_an_order_whose_reply_is_lost_is_still_pushed_and_listed(client: RawClient) -> None:
     await listen(client, PAPER_HK)
     request = client.request(
