@@ -39,12 +39,13 @@ from sidecar.listeners.rest.listener import RestListener
 from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.metrics import Headroom, Metrics, StateReading
+from sidecar.policy.currency import Rates
 from sidecar.policy.usage import Terms
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings
 from sidecar.repeats import Repeats
 from sidecar.returns import Returns
-from sidecar.settings import Settings
+from sidecar.settings import Policy, Settings
 from sidecar.settings import TcpListener as TcpSettings
 from sidecar.switch import Switch
 from sidecar.tasks import Tasks
@@ -113,7 +114,7 @@ class App:
         self.gate = Gate(
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
-            settings=GateSettings(tag_orders=policy.tag_orders, terms=Terms(price_buffer_pct=policy.price_buffer_pct)),
+            settings=GateSettings(tag_orders=policy.tag_orders, terms=_terms(policy)),
             trading=self.states.of, spawn=self.tasks.spawn,
         )  # fmt: skip
         self.returns = Returns(
@@ -405,6 +406,12 @@ def _machine_id() -> str | None:
     except ConfigError as error:
         log.warning("this machine has no id, so keys bound to machines are refused", error=str(error))
         return None
+
+
+def _terms(policy: Policy) -> Terms:
+    fx = policy.fx
+    rates = Rates(fx.base, fx.as_of, fx.max_age_days, dict(fx.rates)) if fx.base and fx.as_of else None
+    return Terms(price_buffer_pct=policy.price_buffer_pct, rates=rates)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

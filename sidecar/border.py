@@ -1,4 +1,4 @@
-"""What it takes to read both settings and keys.json: spelling, addresses, durations. Knows neither file's fields."""
+"""What it takes to read both settings and keys.json: spelling, addresses, currencies, durations. Knows neither file's fields."""
 
 from __future__ import annotations
 
@@ -68,6 +68,19 @@ def _not_mapped(network: Network, text: str) -> Network:
         plain = ipaddress.ip_network((network.network_address.ipv4_mapped, network.prefixlen - 96))
         raise ValueError(f"`{text}` is an IPv4 network in IPv6 clothing; write `{plain}`")
     return network
+
+
+CURRENCIES = ("HKD", "USD", "CNH", "JPY", "SGD", "AUD", "CAD", "MYR", "NZD")
+"""OpenD's currencies, by its names (Trd_Common.Currency)."""
+
+
+def currency(text: str) -> str:
+    """One of CURRENCIES. Raises ValueError with prose."""
+    if text in CURRENCIES:
+        return text
+    meant = "CNH" if text.upper() in ("CNY", "RMB") else text.upper() if text.upper() in CURRENCIES else None
+    hint = f"; write `{meant}`" if meant else closest(text, CURRENCIES)
+    raise ValueError(f"unknown currency {shown(text)} (valid: {', '.join(CURRENCIES)}){hint}")
 
 
 def seconds(text: str) -> int:

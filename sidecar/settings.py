@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from datetime import time
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic.dataclasses import dataclass
 
-from sidecar.border import cidr, shown
+from sidecar.border import cidr, currency, shown
 
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 _SIZE = re.compile(r"(\d{1,12}) ?(B|KiB|MiB|GiB)?")
@@ -22,6 +22,8 @@ _UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+")
 _HOST_PORT = re.compile(r"[a-z0-9.\[\]:_-]+")
 _PER_CENT = re.compile(r"\d{1,3}(\.\d{1,6})?")
+_SMALLEST_RATE = Decimal("0.000001")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 
@@ -94,6 +96,39 @@ def _per_cent(value: object) -> Decimal:
     return Decimal(text)
 
 
+def _currency(value: object) -> str:
+    return currency(_text(value))
+
+
+def _day(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(_text(value))
+    except ValueError:
+        raise ValueError(f"{shown(str(value))} is not a day; write e.g. 2026-11-20") from None
+
+
+def _rates(value: object) -> tuple[tuple[str, Decimal], ...]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{shown(value)} is not a mapping; write currencies and rates, e.g. {{USD: 7.78, CNH: 1.07}}")
+    return tuple((_currency(name), _rate(rate)) for name, rate in value.items())
+
+
+def _rate(value: object) -> Decimal:
+    """Exact: a number of up to 15 digits comes through YAML as it was written, a longer one need not."""
+    try:
+        rate = Decimal(str(value)) if type(value) in (int, float, str) else Decimal(0)
+    except ArithmeticError:
+        rate = Decimal(0)
+    if not rate.is_finite() or not _SMALLEST_RATE <= rate <= 1 / _SMALLEST_RATE:
+        raise ValueError(f"{shown(value)} is not a rate of exchange; write e.g. 7.78")
+    digits = len(rate.as_tuple().digits)
+    if digits > (28 if isinstance(value, str) else 15):
+        raise ValueError(f"{shown(value)} has {digits} digits; write up to 15, or in quotes up to 28")
+    return rate
+
+
 def _zone(value: object) -> ZoneInfo:
     if isinstance(value, ZoneInfo):
         return value
@@ -106,6 +141,14 @@ def _zone(value: object) -> ZoneInfo:
 
 def _zone_name(value: object) -> str:
     return str(_zone(value))
+
+
+def _variable(value: object) -> str:
+    text = _text(value)
+    if not _VARIABLE.fullmatch(text):
+        # not shown: it may be the password itself
+        raise ValueError("is not the name of an environment variable, e.g. `TRADE_PASSWORD`; the password goes in there")
+    return text
 
 
 def _key_id(value: object) -> str:
@@ -314,6 +357,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class Fx:
+    """The operator's rates of exchange, for keys with cap_currency. All of them, or none."""
+
+    as_of: Annotated[date, PlainValidator(_day)] | None = None
+    base: Annotated[str, PlainValidator(_currency)] | None = None
+    rates: Annotated[tuple[tuple[str, Decimal], ...], PlainValidator(_rates)] = ()
+    """(currency, units of `base` for one unit of it) pairs; `{currency: rate}` in the file."""
+    max_age_days: Annotated[int, Field(strict=True, ge=0, le=3660)] = 7
+
+    def __post_init__(self) -> None:
+        given = {"as_of": self.as_of is not None, "base": self.base is not None, "rates": bool(self.rates)}
+        missing = [name for name, there in given.items() if not there]
+        if missing and len(missing) < len(given):
+            raise ValueError(f"`{missing[0]}` is missing; rates of exchange need as_of, base and rates")
+        if self.base in dict(self.rates):
+            raise ValueError(f"`{self.base}` is the base and needs no rate; its rate is 1")
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class Policy:
     """What the rules are given besides the keys."""
 
@@ -323,6 +385,7 @@ class Policy:
     position_lag: ShortTime = 3.0
     instrument_max_age: Seconds = 86400.0
     price_buffer_pct: Annotated[Decimal, PlainValidator(_per_cent)] = Decimal(5)
+    fx: Fx = Fx()
     day_rolls_at: Annotated[time, PlainValidator(_clock)] = time(0, 0)
     day_zone: Annotated[ZoneInfo, PlainValidator(_zone)] = ZoneInfo("UTC")
     tag_orders: Flag = True
@@ -332,9 +395,20 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class Unlock:
-    """Who unlocks real trading."""
+    """Who unlocks real trading. In the mode `sidecar` the trade password comes from one of a file and a variable."""
 
-    mode: Literal["owner"] = "owner"
+    mode: Literal["owner", "sidecar"] = "owner"
+    password_file: FilePath | None = None
+    password_env: Annotated[str, PlainValidator(_variable)] | None = None
+    relock_idle: Annotated[float, Field(strict=True, ge=10, le=31_536_000, allow_inf_nan=False)] | None = 900.0
+    """None: never locked again while it runs."""
+
+    def __post_init__(self) -> None:
+        given = sum(one is not None for one in (self.password_file, self.password_env))
+        if self.mode == "sidecar" and given != 1:
+            raise ValueError("mode `sidecar` takes the trade password from `password_file` or `password_env`; set one")
+        if self.mode == "owner" and given:
+            raise ValueError("in mode `owner` the sidecar holds no trade password; remove it, or set mode: sidecar")
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -370,7 +444,7 @@ class Settings:
 def surface(section: Any = Settings) -> dict[str, Any]:
     """The names of all settings as a tree; the leaves are None. `listeners.tcp` is a list of one."""
     sections: dict[str, Any] = {
-        "upstream": Upstream, "keys": Keys, "audit": Audit, "listeners": Listeners, "limits": Limits, "policy": Policy,
+        "upstream": Upstream, "keys": Keys, "audit": Audit, "listeners": Listeners, "limits": Limits, "policy": Policy, "fx": Fx,
         "unlock": Unlock, "log": Log, "tcp": TcpListener, "admin": AdminListener,
         "websocket": WebSocketListener, "rest": RestListener, "grpc": GrpcListener, "mcp": McpListener,
     }  # fmt: skip

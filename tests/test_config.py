@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import time
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -101,6 +102,26 @@ def test_values_are_read_in_the_units_people_write(tmp_path: Path) -> None:
     assert settings.audit.min_free == 1024**3
     assert (settings.limits.client_buffer, settings.limits.request_body) == (512 * 1024, 2048)
     assert (settings.policy.day_rolls_at, settings.policy.day_zone) == (time(17, 30), ZoneInfo("America/New_York"))
+
+
+def test_rates_of_exchange_are_read_as_they_are_written(tmp_path: Path) -> None:
+    fx = read(
+        tmp_path,
+        """
+        policy:
+          fx:
+            as_of: 2026-11-20
+            base: HKD
+            rates: {USD: 7.78, JPY: 0.000051, CNH: 1, SGD: "6.1234567890123456789"}
+            max_age_days: 0
+        """,
+    ).policy.fx
+    assert (fx.as_of, fx.base, fx.max_age_days) == (date(2026, 11, 20), "HKD", 0)
+    rates = {"USD": "7.78", "JPY": "0.000051", "CNH": "1", "SGD": "6.1234567890123456789"}
+    assert {currency: str(rate) for currency, rate in fx.rates} == {
+        name: str(Decimal(text)) for name, text in rates.items()
+    }
+    assert read(tmp_path, 'policy: {fx: {as_of: "2026-11-20", base: HKD, rates: {USD: 8}}}').policy.fx.as_of == fx.as_of
 
 
 def test_the_audit_file_is_in_the_state_directory_unless_it_is_named(tmp_path: Path) -> None:
@@ -239,6 +260,28 @@ def test_a_port_flag_that_could_mean_several_listeners_is_refused(tmp_path: Path
         ("policy: {price_buffer_pct: .nan}", "`nan` is not a percentage from 0 to 100"),
         ("policy: {price_buffer_pct: true}", "`true` is not a percentage from 0 to 100"),
         ("policy: {price_buffer_pct: 5 %}", "`5 %` is not a percentage from 0 to 100; write e.g. 5 or 2.5"),
+        ("policy: {fx: {as_of: 2026-11-20, base: HKD}}", "setting `policy.fx`: `rates` is missing; rates of exchange need as_of, base"),
+        ("policy: {fx: {rates: {USD: 7.78}}}", "setting `policy.fx`: `as_of` is missing"),
+        ("policy: {fx: {as_of: 2026-11-20, rates: {USD: 7.78}}}", "setting `policy.fx`: `base` is missing"),
+        ("policy: {fx: {as_of: 2026-11-20, base: HKD, rates: {HKD: 1}}}", "`HKD` is the base and needs no rate"),
+        ("policy: {fx: {as_of: 2026-11-20T00:00:00Z}}", "`2026-11-20 00:00:00+00:00` is not a day; write e.g. 2026-11-20"),
+        ("policy: {fx: {as_of: 20.11.2026}}", "`20.11.2026` is not a day"),
+        ("policy: {fx: {as_of: 2026}}", "`2026` is not a day"),
+        ("policy: {fx: {base: CNY}}", "unknown currency `CNY` (valid: HKD, USD, CNH, JPY, SGD, AUD, CAD, MYR, NZD); write `CNH`"),
+        ("policy: {fx: {rates: {usd: 7.78}}}", "unknown currency `usd` (valid: HKD, USD, CNH, JPY, SGD, AUD, CAD, MYR, NZD); write `USD`"),
+        ("policy: {fx: {rates: {USDD: 7.78}}}", "did you mean `USD`?"),
+        ("policy: {fx: {rates: [7.78]}}", "`[...]` is not a mapping; write currencies and rates"),
+        ("policy: {fx: {rates: {USD: 0}}}", "`0` is not a rate of exchange; write e.g. 7.78"),
+        ("policy: {fx: {rates: {USD: -7.78}}}", "`-7.78` is not a rate of exchange"),
+        ("policy: {fx: {rates: {USD: .inf}}}", "`inf` is not a rate of exchange"),
+        ("policy: {fx: {rates: {USD: .nan}}}", "`nan` is not a rate of exchange"),
+        ("policy: {fx: {rates: {USD: '7,78'}}}", "`7,78` is not a rate of exchange"),
+        ("policy: {fx: {rates: {USD: true}}}", "`true` is not a rate of exchange"),
+        ("policy: {fx: {rates: {USD: [7.78]}}}", "`[...]` is not a rate of exchange"),
+        ("policy: {fx: {rates: {USD: 1e7}}}", "is not a rate of exchange"),
+        ("policy: {fx: {rates: {USD: 7.712345678901234}}}", "`7.712345678901234` has 16 digits; write up to 15, or in quotes up to 28"),
+        ("policy: {fx: {max_age_days: -1}}", "must be greater than or equal to 0"),
+        ("policy: {fx: {max_age_days: 1.5}}", "`1.5` is not a whole number"),
         ("policy: {tag_orders: 1}", "`1` is not a yes or no; write true or false"),
         ("policy: {day_rolls_at: 17:30}", "`1050` is not a time of day; write it in quotes"),
         ("policy: {day_rolls_at: '24:00'}", "`24:00` is not a time of day"),

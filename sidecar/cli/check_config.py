@@ -64,6 +64,7 @@ class _Report:
         for record in loaded.records:
             for text in advice(record, datetime.now(UTC)):
                 self._doubt(text)
+        self._rates(known, loaded)
         self._bound_listeners(known, loaded)
         self._machine(loaded)
 
@@ -81,6 +82,25 @@ class _Report:
                 self._bad(f"setting `{setting}`: {error}")
             else:
                 self._good(f"setting `{setting}`: `{path}`")
+
+    def _rates(self, settings: Settings, loaded: KeysFile) -> None:
+        fx, capped = (
+            settings.policy.fx,
+            [record.key for record in loaded.records if record.key.cap_currency is not None],
+        )
+        known = {fx.base, *dict(fx.rates)}
+        for key in capped:
+            if key.cap_currency not in known:
+                what = "an order in any other currency is refused"
+                self._doubt(f"key `{key.id}`: policy.fx has no rate of `{key.cap_currency}`, so {what}")
+        if capped and fx.as_of is not None:
+            age = (datetime.now(UTC).date() - fx.as_of).days
+            if age > fx.max_age_days:
+                self._doubt(
+                    f"policy.fx: the rates are of {fx.as_of}, {age} days old; older than {fx.max_age_days} they are not used"
+                )
+            if age < -1:  # a day ahead is only another zone
+                self._doubt(f"policy.fx: the rates are of {fx.as_of}, which is still to come")
 
     def _bound_listeners(self, settings: Settings, loaded: KeysFile) -> None:
         known = {record.key.id for record in loaded.records}

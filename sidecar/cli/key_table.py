@@ -37,16 +37,26 @@ def limits(key: Key) -> str:
         parts.append(f"ord={_short(key.max_order_value)}")
     if key.max_daily_value is not None:
         parts.append(f"day={_short(key.max_daily_value)}")
+    if key.max_position_value is not None:
+        parts.append(f"pos={_short(key.max_position_value)}")
+    if key.cap_currency is not None:
+        parts.append(f"in={key.cap_currency}")
+    if key.max_open_orders is not None:
+        parts.append(f"open={key.max_open_orders}")
     if key.max_order_qty is not None:
         parts.append(f"qty={_short(key.max_order_qty)}")
     if key.price_collar_pct is not None:
         parts.append(f"collar={key.price_collar_pct:f}%")
     if key.duplicate_window_s is not None:
         parts.append(f"dup={key.duplicate_window_s}s")
+    if key.trading_hours:
+        parts.append("trading-hours")
     if key.extended_hours is False:
         parts.append("regular-hours")
     if key.allow_short is not None:
         parts.append("short" if key.allow_short else "no-short")
+    if key.cancel_on_disconnect is not None:
+        parts.append(f"gone={key.cancel_on_disconnect}s")
     if key.allowed_markets is not None:
         parts.append(f"mkt={'+'.join(sorted(key.allowed_markets))}")
     if key.allowed_symbols is not None:

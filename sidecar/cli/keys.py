@@ -70,12 +70,23 @@ def _admin(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--allowed-order-types", help="Order types it may use, as OpenD names them, e.g. NORMAL,MARKET")
 @click.option("--max-order-value", help="Most one order may be worth, in the order's currency.")
 @click.option("--max-daily-value", help="Most all orders of a day may be worth, per currency.")
+@click.option("--max-position-value", help="Most it may hold of one security, orders on the market included.")
+@click.option("--cap-currency", help="Currency of these amounts, e.g. HKD  [default: that of each order]")
 @click.option("--max-orders-per-minute", help="Most orders in any 60 s.")
+@click.option("--max-open-orders", help="Most orders on the market at one time.")
 @click.option("--max-order-qty", help="Most shares, contracts or coins of one order.")
 @click.option("--price-collar-pct", help="Most per cent a limit may be off the quote, on the side that hurts.")
 @click.option("--duplicate-window-s", help="Seconds in which the same order may not come again.")
+@click.option("--trading-hours", is_flag=True, help="Orders only while the market trades, as OpenD reports it.")
 @click.option("--extended-hours/--no-extended-hours", default=None, help="Orders outside regular trading hours.")
 @click.option("--allow-short", is_flag=True, help="It may sell what is not held  [default for keys that trade: no]")
+@click.option(
+    "--cancel-on-disconnect",
+    is_flag=False,
+    flag_value="true",
+    metavar="[SECONDS]",
+    help="Cancel its orders so long after its last connection ended  [without a number: 30]",
+)
 @click.option("--hours-window", multiple=True, metavar="HH:MM-HH:MM", help="When it may trade; may be repeated.")
 @click.option("--timezone", help="Zone of --hours-window, e.g. Asia/Hong_Kong  [default: this machine's]")
 @click.option("--allowed-ips", help="Client addresses, e.g. 127.0.0.1,10.0.0.0/24")

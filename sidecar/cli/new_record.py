@@ -38,12 +38,17 @@ def new_record(key_id: str, plaintext: str, given: dict[str, Any], zone: tzinfo 
         "allowed_order_types": listed("--allowed-order-types", given["allowed_order_types"]),
         "max_order_value": _amount("--max-order-value", given["max_order_value"]),
         "max_daily_value": _amount("--max-daily-value", given["max_daily_value"]),
+        "max_position_value": _amount("--max-position-value", given["max_position_value"]),
+        "cap_currency": given["cap_currency"],
         "max_orders_per_minute": _count("--max-orders-per-minute", given["max_orders_per_minute"]),
+        "max_open_orders": _count("--max-open-orders", given["max_open_orders"]),
         "max_order_qty": _amount("--max-order-qty", given["max_order_qty"]),
         "price_collar_pct": _amount("--price-collar-pct", given["price_collar_pct"]),
         "duplicate_window_s": _count("--duplicate-window-s", given["duplicate_window_s"]),
+        "trading_hours": given["trading_hours"] or None,
         "extended_hours": given["extended_hours"],
         "allow_short": _allow_short(scopes, given["allow_short"]),
+        "cancel_on_disconnect": _grace(given["cancel_on_disconnect"]),
         "hours_window": _hours(given["hours_window"]),
         "timezone": _zone(given["timezone"], bool(given["hours_window"]), zone),
         "allowed_machines": list(dict.fromkeys(machines)) or None,
@@ -87,6 +92,10 @@ def _count(flag: str, text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise ConfigError(f"{flag} {shown(text)} is not a whole number; write e.g. 5")
     return int(text)
+
+
+def _grace(text: str | None) -> int | bool | None:
+    return True if text == "true" else _count("--cancel-on-disconnect", text)
 
 
 def _allow_short(scopes: list[str] | None, allowed: bool) -> bool | None:

@@ -11,7 +11,9 @@ from sidecar.policy.key import TRADE_SCOPES, Key, Scope
 def advice(record: StoredKey, now: datetime) -> tuple[str, ...]:
     """Warnings about one key, each a line of prose that names it. `now` is aware."""
     key = record.key
-    found = [text for text in (_reads_real_account(key), _uncapped(key), _may_go_short(key)) if text]
+    found = [
+        text for text in (_reads_real_account(key), _uncapped(key), _may_go_short(key), _caps_nothing(key)) if text
+    ]
     if key.expires_at is not None and now >= key.expires_at:
         found.append(f"key `{key.id}` expired at {key.expires_at.isoformat()}; `revoke-key {key.id}` removes it")
     if record.ws_hash is None:
@@ -42,6 +44,12 @@ def _reads_real_account(key: Key) -> str | None:
 def _uncapped(key: Key) -> str | None:
     if Scope.TRADE_REAL in key.scopes and not key.value_capped:
         return f"key `{key.id}` trades real accounts without max_order_value and max_daily_value"
+    return None
+
+
+def _caps_nothing(key: Key) -> str | None:
+    if key.cap_currency is not None and not key.value_capped:
+        return f"key `{key.id}` has cap_currency `{key.cap_currency}`, but no amount that would be in it"
     return None
 
 

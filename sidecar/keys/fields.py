@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from sidecar import border
 from sidecar.border import cidr, closest, shown
 from sidecar.intents.model import OrderType, Side
 from sidecar.policy.key import HoursWindow, Scope
@@ -38,6 +39,10 @@ _MOST_ORDERS = 100_000
 _MOST_PERCENT = Decimal(100)
 _LONGEST_WINDOW = 86_400
 """Seconds; what the ledger remembers of placed orders (ledger.recent)."""
+_GRACE = 30
+"""Seconds after which `cancel_on_disconnect: true` takes a client for gone."""
+_GRACES = range(15, 3601)
+"""Seconds. The official SDKs come back 6 s after a connection broke; their close and a crash look alike on the wire."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -185,6 +190,10 @@ def cap(value: object) -> Decimal:
     return _exact(value, "an amount", "an amount of money", "100000 or 2500.50")
 
 
+def currency(value: object) -> str:
+    return border.currency(_text(value))
+
+
 def quantity(value: object) -> Decimal:
     """Shares, contracts or coins of one order, exact."""
     return _exact(value, "a quantity", "the quantity of an order", "100 or 0.5")
@@ -233,13 +242,26 @@ def repeat_window(value: object) -> int:
     return value
 
 
+def grace(value: object) -> int | None:
+    """Seconds after a key's last connection; `true` is the usual number of them, `false` is None."""
+    if isinstance(value, bool):
+        return _GRACE if value else None
+    if type(value) is not int:
+        raise ValueError(f"{shown(value)} is neither true, false nor a whole number of seconds; write e.g. {_GRACE}")
+    if value not in _GRACES:
+        least, most = _GRACES[0], _GRACES[-1]
+        raise ValueError(f"{shown(value)} is not between {least} and {most} seconds; SDKs take 6 s to come back")
+    return value
+
+
 def yes_or_no(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{shown(value)} is neither true nor false; write one of them, without quotes")
     return value
 
 
-def orders_per_minute(value: object) -> int:
+def count(value: object) -> int:
+    """A number of orders, at least one."""
     if type(value) is not int:
         raise ValueError(f"{shown(value)} is not a whole number; write e.g. 5")
     if not 0 < value <= _MOST_ORDERS:

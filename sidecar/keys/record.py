@@ -16,26 +16,33 @@ from pydantic_core import ErrorDetails
 from sidecar.border import closest, shown
 from sidecar.intents.model import OrderType, Side
 from sidecar.keys import fields
-from sidecar.policy.key import HoursWindow, Key, Scope
+from sidecar.policy.key import TRADE_SCOPES, HoursWindow, Key, Scope
 
 LIMIT_FIELDS = frozenset(
     {
         "allowed_markets", "allowed_symbols", "allowed_trd_sides", "allowed_acc_ids",
         "max_order_value", "max_daily_value", "max_orders_per_minute", "hours_window", "timezone", "allow_short",
         "allowed_order_types", "max_order_qty", "price_collar_pct", "duplicate_window_s", "extended_hours",
+        "cap_currency", "max_open_orders", "max_position_value", "trading_hours", "cancel_on_disconnect",
     }
 )  # fmt: skip
 """What may stand flat on the record or in its `limits` object."""
 
 _NOT_YET = frozenset(
     {
-        "cap_currency", "max_open_orders", "max_position_value",
-        "trading_hours", "cancel_on_disconnect",
         "enabled", "group", "max_requests_per_second", "require_signature", "public_key", "sealed_secret",
         "passphrase_hash",
     }
 )  # fmt: skip
-"""SECURITY: rules this version does not enforce. A record with one would promise a limit that is not there."""
+"""SECURITY: rules this version does not know. A record with one would promise a limit that is not there."""
+
+NOT_ENFORCED = frozenset(
+    {"cap_currency", "max_open_orders", "max_position_value", "trading_hours", "cancel_on_disconnect"}
+)
+"""SECURITY: fields that are read and checked, but by which no rule goes yet."""
+
+
+_UNENFORCED = "is a rule this version does not enforce yet; remove it (it would promise what is not checked)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +96,17 @@ class _Record(BaseModel):
     allowed_order_types: Annotated[frozenset[OrderType] | None, _absent_or(fields.order_types)] = None
     max_order_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
     max_daily_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
-    max_orders_per_minute: Annotated[int | None, _absent_or(fields.orders_per_minute)] = None
+    max_position_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
+    cap_currency: Annotated[str | None, _absent_or(fields.currency)] = None
+    max_orders_per_minute: Annotated[int | None, _absent_or(fields.count)] = None
+    max_open_orders: Annotated[int | None, _absent_or(fields.count)] = None
     max_order_qty: Annotated[Decimal | None, _absent_or(fields.quantity)] = None
     price_collar_pct: Annotated[Decimal | None, _absent_or(fields.percent)] = None
     duplicate_window_s: Annotated[int | None, _absent_or(fields.repeat_window)] = None
+    trading_hours: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
     extended_hours: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
     allow_short: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
+    cancel_on_disconnect: Annotated[int | None, _absent_or(fields.grace)] = None
     hours_window: Annotated[tuple[HoursWindow, ...] | None, _absent_or(fields.hours)] = None
     timezone: Annotated[ZoneInfo | None, _absent_or(fields.zone_named)] = None
     allowed_machines: Annotated[frozenset[str] | None, _absent_or(fields.machines)] = None
@@ -122,6 +134,9 @@ def read_record(
     except ValidationError as error:
         problems += [_problem(name, one) for one in error.errors(include_url=False, include_input=False)]
     problems += _zone_problem(flat, name, default_zone)
+    problems += [Problem(name, one, _UNENFORCED) for one in sorted(NOT_ENFORCED) if flat.get(one) is not None]
+    if record is not None:
+        problems += _disconnect_problem(record, name)
     if record is None or problems:
         return None, problems, []
     return _stored(record, default_zone), [], _warnings(record, name, default_zone)
@@ -162,7 +177,7 @@ def _unknown(field: str, known: frozenset[str]) -> str:
     if field == "allowed_card_nums":
         return "is not supported; use allowed_acc_ids (the account numbers OpenD lists)"
     if field in _NOT_YET:
-        return "is a rule this version does not enforce yet; remove it (it would promise what is not checked)"
+        return _UNENFORCED
     return f"unknown field{closest(field, known) or '; remove it'}"
 
 
@@ -188,6 +203,13 @@ def _zone_problem(flat: Mapping[str, Any], name: str, default_zone: tzinfo | Non
     return [Problem(name, "hours_window", f"{text} (this machine has neither TZ nor /etc/localtime)")]
 
 
+def _disconnect_problem(record: _Record, name: str) -> list[Problem]:
+    if record.cancel_on_disconnect is None or not TRADE_SCOPES.isdisjoint(record.scopes):
+        return []
+    text = "cancels the key's own orders, and a key without a trade scope has none; remove it"
+    return [Problem(name, "cancel_on_disconnect", text)]
+
+
 def _stored(record: _Record, default_zone: tzinfo | None) -> StoredKey:
     key = Key(
         id=record.id,
@@ -201,13 +223,18 @@ def _stored(record: _Record, default_zone: tzinfo | None) -> StoredKey:
         allowed_acc_ids=record.allowed_acc_ids,
         max_order_value=record.max_order_value,
         max_daily_value=record.max_daily_value,
+        max_position_value=record.max_position_value,
+        cap_currency=record.cap_currency,
         max_orders_per_minute=record.max_orders_per_minute,
+        max_open_orders=record.max_open_orders,
         allowed_order_types=record.allowed_order_types,
         max_order_qty=record.max_order_qty,
         price_collar_pct=record.price_collar_pct,
         duplicate_window_s=record.duplicate_window_s,
+        trading_hours=record.trading_hours,
         extended_hours=record.extended_hours,
         allow_short=record.allow_short,
+        cancel_on_disconnect=record.cancel_on_disconnect,
         hours_window=record.hours_window,
         zone=None if record.hours_window is None else record.timezone or default_zone,
         allowed_machines=record.allowed_machines,

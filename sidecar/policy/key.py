@@ -48,17 +48,27 @@ class Key:
     allowed_order_types: frozenset[OrderType] | None = None
     max_order_value: Decimal | None = None
     max_daily_value: Decimal | None = None
+    max_position_value: Decimal | None = None
+    """Of one security in one account, orders on the market and on their way included."""
+    cap_currency: str | None = None
+    """ISO code of the currency the three amounts are in; None: that of each order."""
     max_orders_per_minute: int | None = None
+    max_open_orders: int | None = None
+    """Orders on the market at one time, those on their way included."""
     max_order_qty: Decimal | None = None
     """Shares, contracts or coins of one order."""
     price_collar_pct: Decimal | None = None
     """How far a limit may be from the quote on the side that hurts, in percent of the quote."""
     duplicate_window_s: int | None = None
     """Seconds in which the same order may not come again."""
+    trading_hours: bool | None = None
+    """True: orders only while the market trades, as OpenD reports it. False says no more than None."""
     extended_hours: bool | None = None
     """False: orders for regular trading hours only. True says no more than None."""
     allow_short: bool | None = None
     """False: nothing may be sold that is not held. True says no more than None."""
+    cancel_on_disconnect: int | None = None
+    """Seconds after the key's last connection ended when its own orders are cancelled; None: they stay."""
     hours_window: tuple[HoursWindow, ...] | None = None
     zone: tzinfo | None = None
     """The zone of hours_window; never None when hours_window is set."""
@@ -73,4 +83,6 @@ class Key:
 
     @property
     def value_capped(self) -> bool:
-        return self.max_order_value is not None or self.max_daily_value is not None
+        """Whether any limit is an amount of money, so that an order must be valued."""
+        caps = (self.max_order_value, self.max_daily_value, self.max_position_value)
+        return any(cap is not None for cap in caps)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from sidecar.intents.model import TrdEnv
+from sidecar.policy.currency import Rates
 from sidecar.policy.trading import Standing
 
 
@@ -95,6 +96,8 @@ class Terms:
 
     price_buffer_pct: Decimal = Decimal(5)
     """Per cent on top of the price of an order that has none of its own: it may be filled at a worse one."""
+    rates: Rates | None = None
+    """For keys with cap_currency; None: the operator gave none, and what needs one is refused."""
 
 
 class Need(StrEnum):

@@ -91,6 +91,38 @@ def test_keys_that_trade_and_do_not_say_whether_they_may_sell_short_are_doubted(
     assert "key `k0` may sell what is not held, since it does not say allow_short" in doubts[0]
 
 
+FX = "policy: {fx: {as_of: 2026-11-20, base: HKD, rates: {USD: 7.78}, max_age_days: %d}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "said"),
+    [
+        ("", "USD", "key `k0`: policy.fx has no rate of `USD`, so an order in any other currency is refused"),
+        (FX % 3660, "JPY", "key `k0`: policy.fx has no rate of `JPY`"),
+        (FX.replace("2026", "2016") % 7, "HKD", "policy.fx: the rates are of 2016-11-20, "),
+        (FX.replace("2026", "2926") % 7, "HKD", "policy.fx: the rates are of 2926-11-20, which is still to come"),
+        (FX % 3660, "USD", None),
+        (FX % 3660, "HKD", None),
+    ],
+)
+def test_caps_in_a_currency_without_a_usable_rate_are_doubted(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, text: str, currency: str, said: str | None
+) -> None:
+    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset(), raising=False)
+    write(keys, {"scopes": ["trade:real"], "max_order_value": 5, "allow_short": False, "cap_currency": currency})
+    result = check("--config", settings(tmp_path, f"keys: {{file: {keys}}}\n{text}"))
+    assert result.exit_code == 0, result.stderr
+    doubts = [line for line in result.output.splitlines() if line.startswith("! ")]
+    assert [said in doubt for doubt in doubts if said] == [True] * len(doubts)
+    assert len(doubts) == (said is not None)
+
+
+def test_a_currency_without_an_amount_is_doubted(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset(), raising=False)
+    write(keys, {"scopes": ["qot:read"], "cap_currency": "USD"})
+    assert "! key `k0` has cap_currency `USD`, but no amount that would be in it" in check("--keys-file", keys).output
+
+
 def test_a_listener_bound_to_a_key_that_does_not_exist_fails(tmp_path: Path, keys: Path) -> None:
     text = f"keys: {{file: {keys}}}\nlisteners: {{tcp: [{{key: k0}}, {{port: 5, key: gone}}]}}"
     result = check("--config", settings(tmp_path, text))

@@ -140,6 +140,12 @@ def test_a_new_key_that_trades_sells_only_what_is_held_unless_told_otherwise(
     assert f" {shown} " in done(list_keys, "--keys-file", path)
 
 
+@pytest.fixture
+def enforced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset(), raising=False)
+
+
+@pytest.mark.usefixtures("enforced")
 def test_every_other_limit_has_its_flag(path: Path) -> None:
     made(
         path, "--note", "a note", "--allowed-symbols", "US.AAPL, HK.00700,US.AAPL", "--allowed-acc-ids", "1, 2,1",
@@ -147,8 +153,12 @@ def test_every_other_limit_has_its_flag(path: Path) -> None:
         "--allowed-ips", "127.0.0.1,10.0.0.0/24", "--max-order-value", "2500.50", "--expires", "2099-01-31T00:00:00+08:00",
         "--bind-this-machine", "--bind-machines", "a" * 64, "--allowed-order-types", "NORMAL, MARKET",
         "--max-order-qty", "0.5", "--price-collar-pct", "2.5", "--duplicate-window-s", "10", "--no-extended-hours",
+        "--max-position-value", "9000.75", "--cap-currency", "USD", "--max-open-orders", "4", "--trading-hours",
+        "--cancel-on-disconnect", "45", "--scopes", "trade:simulate",
     )  # fmt: skip
     record = raw(path)
+    assert (record["max_position_value"], record["cap_currency"], record["max_open_orders"]) == (9000.75, "USD", 4)
+    assert (record["trading_hours"], record["cancel_on_disconnect"]) == (True, 45)
     assert record["note"] == "a note"
     assert record["allowed_symbols"] == ["US.AAPL", "HK.00700"]
     assert record["allowed_acc_ids"] == [1, 2]
@@ -161,6 +171,13 @@ def test_every_other_limit_has_its_flag(path: Path) -> None:
     assert (record["duplicate_window_s"], record["extended_hours"]) == (10, False)
     assert record["allowed_machines"] == ["a" * 64, fingerprint("bot", "this-machine")]
     assert '"max_order_value": 2500.50' in path.read_text()
+
+
+@pytest.mark.usefixtures("enforced")
+def test_a_key_whose_orders_are_cancelled_when_its_client_is_gone_needs_no_number_of_seconds(path: Path) -> None:
+    made(path, "--cancel-on-disconnect", "--scopes", "trade:simulate")
+    assert raw(path)["cancel_on_disconnect"] is True
+    assert "no-short,gone=30s" in done(list_keys, "--keys-file", path)
 
 
 def test_a_key_without_hours_needs_no_zone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +220,12 @@ def test_a_key_is_not_made_twice(path: Path) -> None:
         (("--price-collar-pct", "200"), "--price-collar-pct `200` is not a percentage"),
         (("--duplicate-window-s", "0.5"), "--duplicate-window-s `0.5` is not a whole number"),
         (("--duplicate-window-s", "90000"), "--duplicate-window-s `90000` is not between 1 and"),
+        (("--max-open-orders", "0"), "--max-open-orders `0` is not between 1 and"),
+        (("--max-position-value", "5k"), "--max-position-value `5k` is not an amount"),
+        (("--cap-currency", "RMB"), "--cap-currency unknown currency `RMB`"),
+        (("--cancel-on-disconnect", "5"), "--cancel-on-disconnect `5` is not between 15 and 3600 seconds"),
+        (("--cancel-on-disconnect", "soon"), "--cancel-on-disconnect `soon` is not a whole number"),
+        (("--cancel-on-disconnect",), "--cancel-on-disconnect cancels the key's own orders, and a key without"),
         (("--hours-window", "9-16"), "--hours-window `9-16` is not a window of hours"),
         (("--timezone", "Asia/Tokyo"), "--timezone says where --hours-window is read"),
         (("--hours-window", "09:30-16:00", "--timezone", "Tokyo"), "--timezone unknown time zone `Tokyo`"),
@@ -288,14 +311,22 @@ def test_the_list_shows_every_key_in_few_words_and_no_hash(path: Path) -> None:
     assert raw(path)["hash"][7:20] not in output
 
 
+@pytest.mark.usefixtures("enforced")
 def test_the_list_shows_the_limits_on_the_order_itself(path: Path) -> None:
     made(
         path, "--allowed-order-types", "NORMAL,MARKET", "--max-order-qty", "1000", "--price-collar-pct", "2.5",
         "--duplicate-window-s", "10", "--no-extended-hours",
     )  # fmt: skip
     done(gen_key, "--id", "two", "--scopes", "acc:read", "--keys-file", path, "--extended-hours")
+    edit(
+        path,
+        lambda document: document["keys"][0].update(
+            trading_hours=True, max_position_value=2_000_000, max_open_orders=7
+        ),
+        None,
+    )
     bot, two = (line for line in done(list_keys, "--keys-file", path).splitlines() if "read" in line)
-    assert "type=market+normal,qty=1k,collar=2.5%,dup=10s,regular-hours" in bot
+    assert "type=market+normal,pos=2M,open=7,qty=1k,collar=2.5%,dup=10s,trading-hours,regular-hours" in bot
     assert two.split()[:3] == ["two", "acc:read", "-"], "what it may do anyway is no limit"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.border import CURRENCIES
 from sidecar.listeners.openapi import answers
 from sidecar.listeners.openapi.examples import ACCOUNT, SYMBOL
 from sidecar.listeners.openapi.schemas import Schema, reference
@@ -247,12 +248,23 @@ def _allowance() -> Schema:
                 "open_now": {"type": "boolean"},
             },
         },
+        "trading_hours": {"type": "boolean", "description": "true: only while the market trades"},
         "extended_hours": {"type": "boolean"},
         "allow_short": {"type": "boolean", "description": "false: it may sell only what is held"},
+        "cap_currency": {
+            "enum": [*CURRENCIES, None],
+            "description": "of the amounts below; null: that of each order",
+        },
         "max_order_value": _MONEY,
+        "max_position_value": _MONEY,
         "max_order_qty": _MONEY,
         "price_collar_pct": _MONEY,
         "duplicate_window_s": {"type": ["integer", "null"]},
+        "max_open_orders": {"type": ["integer", "null"]},
+        "cancel_on_disconnect": {
+            "type": ["integer", "null"],
+            "description": "seconds after the key's last connection ended when its orders are cancelled",
+        },
         "daily_value": {
             "type": "object",
             "properties": {"limit": _MONEY, "used": _BY_CURRENCY, "left": {**_BY_CURRENCY, "type": ["object", "null"]}},
