@@ -17,6 +17,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from sidecar.audit.record import KEY_INVALID, KEY_MISSING, AuditRecord, Outcome
+from sidecar.change_budget import ChangeBudget
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
 from sidecar.facts.accounts import Accounts
@@ -139,6 +140,7 @@ class Gate:
         settings: GateSettings,
         trading: Callable[[str], Standing],
         spawn: Callable[..., asyncio.Task[Any]],
+        changes: ChangeBudget | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.grants = grants
@@ -154,6 +156,7 @@ class Gate:
         self._settings = settings
         self.trading = trading
         """The trading state in force for a key, by its id."""
+        self._changes = changes or ChangeBudget()
         self._spawn = spawn
         self._clock = clock
         self.closing = False
@@ -285,11 +288,13 @@ class Gate:
             self.grants.now(),
             self._settings.terms,
         )
-        if decision.refusal is not None:
-            return self.refuse_asked(asked, decision.refusal)
+        refusal = decision.refusal or self._changes.refusal(intent)
+        if refusal is not None:
+            return self.refuse_asked(asked, refusal)
         if isinstance(intent, CancelOrder):
             # SECURITY: the way out: no price, no house connection, no disk; its record waits in memory if it must
             self._ledger.note_cancel(grant.key.id, now)
+            self._changes.note(intent)
             record = self._record(asked, "allow", decision)
             self._recorder.note(record)
             self._count_allowed(asked)
@@ -335,6 +340,7 @@ class Gate:
             self._ledger.release(asked.decision_id)
             return self.refuse_asked(asked, refusal)
         self._ledger.forwarded(asked.decision_id)
+        self._changes.note(asked.intent)
         self._count_allowed(asked)
         return Forward(asked, reserved=True, record=reserved)
 
@@ -355,7 +361,7 @@ class Gate:
         facts = self._facts.completed(intent, grant.key.id, facts)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
-        unfit = self._unfit_for_orders()
+        unfit = self._unfit(intent)
         if unfit is None:
             return decision
         return replace(decision, findings=(Finding(unfit.code.value, unfit.message, unfit), *decision.findings))
@@ -375,7 +381,7 @@ class Gate:
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return self.refuse_asked(asked, grant)
-        refusal = self._unfit_for_orders()
+        refusal = self._unfit(intent)
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
         facts = self._facts.completed(intent, grant.key.id, facts)
@@ -410,15 +416,16 @@ class Gate:
         )
         return self._record(asked, "allow", decision)
 
-    def _unfit_for_orders(self) -> Refusal | None:
-        """Orders stop (and cancels go on) while the keys are stale or the clock cannot be trusted."""
+    def _unfit(self, intent: Intent | None) -> Refusal | None:
+        """Orders stop (and cancels go on) while the keys are stale or the clock cannot be trusted, changes of orders while
+        what is left of the account's is kept for cancels."""
         if self._keys.stale(time.monotonic()):
             return Refusal(Code.KEYS_STALE, "keys.json has been unreadable for too long, mend it; cancels still work")
         if not self._ledger.clock_ok(self._clock()):
             return Refusal(
                 Code.CLOCK, "the machine's clock jumped, limits over time cannot be judged; cancels still work"
             )
-        return None
+        return self._changes.refusal(intent)
 
     def _last_look(
         self, asked: Asked, decided_under: str | None, obstacle: Callable[[], Refusal | None]
@@ -429,7 +436,7 @@ class Gate:
             return grant
         halted = self.trading(grant.key.id).state is not TradingState.ACTIVE
         changed = self._screen(asked) if halted or self.grants.revision != decided_under else None
-        return changed or self._unfit_for_orders() or obstacle()
+        return changed or self._unfit(asked.intent) or obstacle()
 
     # -- narrowing ------------------------------------------------------------------------------------------------
 

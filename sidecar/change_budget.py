@@ -1,0 +1,127 @@
+"""How many changes of orders (2205: change, cancel, enable, disable, delete) each account may still send. Sends none itself.
+
+OpenD takes so many of them in so much time for each account, whoever sends them. A part is kept for cancels: whoever
+changes orders all the time must not shut the way out, for himself or for the others of the account.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sidecar.intents.model import CancelOrder, Intent, ModifyOrder
+from sidecar.policy.decision import Code, Refusal
+
+_CLOSE = 0.02
+"""Seconds added to OpenD's own period and gap: what leaves here in order arrives a little closer together, or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLimit:
+    """OpenD's limit (protocol facts, section 8; documented): `most` in `period` seconds for each account, `gap` seconds
+    apart at least. `kept`, less than `most`: how many of them only cancels may use."""
+
+    most: int = 20
+    period: float = 30.0
+    gap: float = 0.04
+    kept: int = 5
+
+
+class ChangeBudget:
+    """One sliding window for each account. Plain calls on the event loop: who looks and counts in one step, has it."""
+
+    def __init__(self, limit: ChangeLimit | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds that never go back."""
+        self.limit = limit or ChangeLimit()
+        self._clock = clock
+        self._sent: dict[int, deque[float]] = {}
+        self._runs: Counter[int] = Counter()
+        """Accounts in which the sidecar cancels orders."""
+        self._clearances: Counter[int] = Counter()
+        """Those of them in which it cancels every order."""
+
+    # -- clients --------------------------------------------------------------------------------------------------
+
+    def refusal(self, intent: Intent | None) -> Refusal | None:
+        """Why a client's change cannot go upstream now; None for everything that is no change of an order.
+
+        A cancel may use everything. It is refused only where it could take what a run that cancels every order of the
+        account needs: its own order is among them.
+        """
+        if isinstance(intent, ModifyOrder):
+            acc_id = intent.account.acc_id
+            if self._runs[acc_id]:
+                return _full("the sidecar is cancelling orders of this account, which comes first", self.wait(acc_id))
+            if self.wait(acc_id, kept=self.limit.kept) > 0:
+                return self._used_up(acc_id)
+        elif isinstance(intent, CancelOrder):
+            acc_id = intent.account.acc_id
+            if self._clearances[acc_id] and len(self._window(acc_id)) >= self.limit.most - self.limit.kept:
+                return _full("the sidecar is cancelling every order of this account", self.wait(acc_id))
+        return None
+
+    def note(self, intent: Intent | None) -> None:
+        """A client's request goes upstream now."""
+        if isinstance(intent, ModifyOrder | CancelOrder):
+            self._count(intent.account.acc_id)
+
+    def _used_up(self, acc_id: int) -> Refusal:
+        limit = self.limit
+        return _full(
+            f"OpenD takes {limit.most} changes of orders in {limit.period:g} s for an account, "
+            f"{len(self._window(acc_id))} were sent, and the last {limit.kept} are kept for cancels",
+            self.wait(acc_id, kept=limit.kept),
+        )
+
+    # -- runs of the sidecar --------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def reserved(self, acc_id: int, *, everything: bool) -> Iterator[None]:
+        """While the sidecar cancels orders of the account, of one key or `everything`."""
+        self._runs[acc_id] += 1
+        self._clearances[acc_id] += everything
+        try:
+            yield
+        finally:
+            self._runs[acc_id] -= 1
+            self._clearances[acc_id] -= everything
+
+    def take(self, acc_id: int, *, kept: int = 0) -> float:
+        """Count one change that goes upstream now, and 0; or the seconds after which to ask again, and nothing is counted.
+
+        `kept`: leave so many for others.
+        """
+        wait = max(self.wait(acc_id, kept=kept), self._gap_left(acc_id))
+        if wait <= 0:
+            self._count(acc_id)
+        return wait
+
+    def wait(self, acc_id: int, *, count: int = 1, kept: int = 0) -> float:
+        """Seconds until `count` changes can have been sent, if nobody else sends any; 0 where they can be sent now."""
+        now, most = self._clock(), self.limit.most - kept
+        times = list(self._window(acc_id))
+        for _ in range(count):
+            times.append(now if len(times) < most else max(now, times[-most] + self.limit.period + _CLOSE))
+        return times[-1] - now
+
+    def _gap_left(self, acc_id: int) -> float:
+        window = self._window(acc_id)
+        return window[-1] + self.limit.gap + _CLOSE - self._clock() if window else 0.0
+
+    def _count(self, acc_id: int) -> None:
+        self._sent.setdefault(acc_id, deque()).append(self._clock())
+
+    def _window(self, acc_id: int) -> Sequence[float]:
+        """When those were sent that still count, oldest first."""
+        window = self._sent.get(acc_id)
+        while window and self._clock() - window[0] >= self.limit.period + _CLOSE:
+            window.popleft()
+        return window or ()
+
+
+def _full(message: str, seconds: float) -> Refusal:
+    return Refusal(Code.UPSTREAM_FULL, message, retry_after=max(1, math.ceil(seconds)))
