@@ -23,6 +23,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+")
 _HOST_PORT = re.compile(r"[a-z0-9.\[\]:_-]+")
 _PER_CENT = re.compile(r"\d{1,3}(\.\d{1,6})?")
 _SMALLEST_RATE = Decimal("0.000001")
+_AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
@@ -129,6 +130,13 @@ def _rate(value: object) -> Decimal:
     return rate
 
 
+def _amount(value: object) -> Decimal:
+    text = str(value) if type(value) in (int, float, Decimal) else ""
+    if not _AMOUNT.fullmatch(text) or not Decimal(text) > 0:
+        raise ValueError(f"{shown(value)} is not an amount above 0; write e.g. 5000 or 99.5")
+    return Decimal(text)
+
+
 def _zone(value: object) -> ZoneInfo:
     if isinstance(value, ZoneInfo):
         return value
@@ -147,7 +155,9 @@ def _variable(value: object) -> str:
     text = _text(value)
     if not _VARIABLE.fullmatch(text):
         # not shown: it may be the password itself
-        raise ValueError("is not the name of an environment variable, e.g. `TRADE_PASSWORD`; the password goes in there")
+        raise ValueError(
+            "is not the name of an environment variable, e.g. `TRADE_PASSWORD`; the password goes in there"
+        )
     return text
 
 
@@ -227,6 +237,7 @@ class Upstream:
     max_connections_per_key: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 50
     connect_timeout: Seconds = 5.0
     request_timeout: Seconds = 20.0
+    snapshots_kept: Annotated[int, Field(strict=True, ge=1, le=59)] = 20
     shared_idle: Seconds = 600.0
     """How long the connection that a key's REST, gRPC and MCP clients share outlives their last request."""
 
@@ -412,6 +423,22 @@ class Unlock:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class Breakers:
+    """What halts a key by itself. None: that breaker is off."""
+
+    refusals_in_a_row: Annotated[int, Field(strict=True, ge=2, le=100_000)] | None = None
+    identical_orders: Annotated[int, Field(strict=True, ge=2, le=10_000)] | None = None
+    identical_window: Annotated[float, Field(strict=True, ge=1, le=3600, allow_inf_nan=False)] = 60.0
+    daily_loss: Annotated[Decimal, PlainValidator(_amount)] | None = None
+    daily_loss_currency: Annotated[str, PlainValidator(_currency)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.daily_loss is None) != (self.daily_loss_currency is None):
+            missing = "daily_loss" if self.daily_loss is None else "daily_loss_currency"
+            raise ValueError(f"`{missing}` is missing; a loss is an amount in a currency")
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class Log:
     """The operator's log on stderr; the audit is apart from it."""
 
@@ -433,6 +460,7 @@ class Settings:
     quarantine: Seconds = 600.0
     drain: Seconds0 = 20.0
     unlock: Unlock = Unlock()
+    breakers: Breakers = Breakers()
     log: Log = Log()
 
     @property
@@ -445,7 +473,7 @@ def surface(section: Any = Settings) -> dict[str, Any]:
     """The names of all settings as a tree; the leaves are None. `listeners.tcp` is a list of one."""
     sections: dict[str, Any] = {
         "upstream": Upstream, "keys": Keys, "audit": Audit, "listeners": Listeners, "limits": Limits, "policy": Policy, "fx": Fx,
-        "unlock": Unlock, "log": Log, "tcp": TcpListener, "admin": AdminListener,
+        "unlock": Unlock, "breakers": Breakers, "log": Log, "tcp": TcpListener, "admin": AdminListener,
         "websocket": WebSocketListener, "rest": RestListener, "grpc": GrpcListener, "mcp": McpListener,
     }  # fmt: skip
     return {name: surface(sections[name]) if name in sections else None for name in section.__dataclass_fields__}

@@ -13,6 +13,7 @@ from sidecar.errors import ConfigError
 from sidecar.keys.advice import advice
 from sidecar.keys.file import KeysFile, load
 from sidecar.keys.machine import default_zone, machine_id
+from sidecar.unlocking import trade_password
 from sidecar.wire.encryption import RsaKey
 
 
@@ -44,6 +45,7 @@ class _Report:
         for text in warnings_of(settings):
             self._doubt(text)
         self._rsa_keys(settings)
+        self._trade_password(settings)
         return settings
 
     def keys(self, settings: Settings | None, keys_file: Path | None) -> None:
@@ -101,6 +103,15 @@ class _Report:
                 )
             if age < -1:  # a day ahead is only another zone
                 self._doubt(f"policy.fx: the rates are of {fx.as_of}, which is still to come")
+
+    def _trade_password(self, settings: Settings) -> None:
+        try:
+            password = trade_password(settings.unlock)
+        except ConfigError as error:
+            self._bad(str(error))
+        else:
+            if password is not None:
+                self._good("setting `unlock.mode`: sidecar, and there is a trade password")
 
     def _bound_listeners(self, settings: Settings, loaded: KeysFile) -> None:
         known = {record.key.id for record in loaded.records}

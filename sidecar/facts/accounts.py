@@ -43,6 +43,7 @@ class Accounts:
         self._retry_after = retry_after
         self._clock = clock
         self._accounts: dict[int, Account] = {}
+        self._firms: dict[int, int] = {}
         self._refreshed: float | None = None
         self._not_before: float | None = None
         self._lock = asyncio.Lock()
@@ -59,6 +60,10 @@ class Accounts:
 
     def get(self, acc_id: int) -> Account | None:
         return self._accounts.get(acc_id)
+
+    def firm_of(self, acc_id: int) -> int:
+        """The securities firm of an account (Trd_Common.SecurityFirm); 0 where OpenD did not name one."""
+        return self._firms.get(acc_id, 0)
 
     def all_ids(self) -> frozenset[int]:
         return frozenset(self._accounts)
@@ -98,6 +103,7 @@ class Accounts:
             kept = {acc_id: account for acc_id, account in self._accounts.items() if acc_id not in unclear}
             merged = kept | merged
         self._accounts = merged
+        self._firms |= {int(one.accID): int(one.securityFirm) for one in listed if one.securityFirm > 0}
         self._refreshed = self._clock()
 
     async def _ask_all(self) -> tuple[list[Any], bool]:
