@@ -202,9 +202,15 @@ class Metrics:
         self._house_requests = counter(
             "sidecar_house_requests", "The sidecar's own look-ups at OpenD", "proto", "outcome"
         )
+        self._own_cancels = counter(
+            "sidecar_own_cancels", "Orders the sidecar was to cancel by itself", "why", "outcome"
+        )
         self._revision_info = gauge("sidecar_keys_revision_info", "The revision of keys.json in force", "revision")
 
         self.upstream_up = gauge("sidecar_upstream_up", "1 while the house connection to OpenD stands")
+        self.upstream_locked = gauge(
+            "sidecar_upstream_locked", "1 while OpenD is known to be locked for real trading, 0 unlocked, NaN not known"
+        )
         self.upstream_connections = gauge("sidecar_upstream_connections", "Connections to OpenD, the house's included")
         self.audit_lag_records = gauge("sidecar_audit_lag_records", "Audit records not on disk yet")
         self.audit_lag_seconds = gauge("sidecar_audit_lag_seconds", "Age of the oldest audit record not on disk yet")
@@ -255,6 +261,11 @@ class Metrics:
     def house_request(self, proto: str, outcome: Literal["ok", "refused", "failed"]) -> None:
         """Count one look-up of our own; `proto` is the catalog's name of the request."""
         self._house_requests.labels(self._protos(proto), outcome).inc()
+
+    def cancelled(self, why: Literal["halt", "disconnect"], *, cancelled: int, left: int) -> None:
+        """Count what became of orders that the owner, or the end of a key's connections, had cancelled."""
+        for outcome, orders in (("cancelled", cancelled), ("left", left)):
+            self._own_cancels.labels(why, outcome).inc(orders)
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
