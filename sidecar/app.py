@@ -21,6 +21,7 @@ from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
+from sidecar.facts.shares import Shares
 from sidecar.gate import Gate, GateSettings
 from sidecar.grants import Grants
 from sidecar.keys.machine import default_zone, machine_id
@@ -105,7 +106,10 @@ class App:
         self.accounts = Accounts(self.house, timeout=upstream.connect_timeout)
         facts: dict[str, Any] = {"timeout": policy.facts_timeout}
         self.instruments = Instruments(self.house, self.tasks, max_age=policy.instrument_max_age, **facts)
-        self.quotes = Quotes(self.house, self.tasks, max_age=policy.quote_max_age, **facts)
+        shares = Shares({catalog.GET_SECURITY_SNAPSHOT: upstream.snapshots_kept})
+        self.quotes = Quotes(
+            self.house, self.tasks, shares.of(catalog.GET_SECURITY_SNAPSHOT), max_age=policy.quote_max_age, **facts
+        )
         self.positions = Positions(
             self.house, self.tasks, self.ledger.sequence_before,
             max_age=policy.position_max_age, lag=policy.position_lag, **facts,
@@ -115,7 +119,7 @@ class App:
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
             settings=GateSettings(tag_orders=policy.tag_orders, terms=_terms(policy)),
-            trading=self.states.of, spawn=self.tasks.spawn,
+            trading=self.states.of, spawn=self.tasks.spawn, shares=shares,
         )  # fmt: skip
         self.returns = Returns(
             grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics

@@ -24,6 +24,7 @@ from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
+from sidecar.facts.shares import Shares
 from sidecar.gathering import Gathering
 from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import (
@@ -141,6 +142,7 @@ class Gate:
         trading: Callable[[str], Standing],
         spawn: Callable[..., asyncio.Task[Any]],
         changes: ChangeBudget | None = None,
+        shares: Shares | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.grants = grants
@@ -157,6 +159,7 @@ class Gate:
         self.trading = trading
         """The trading state in force for a key, by its id."""
         self._changes = changes or ChangeBudget()
+        self._shares = shares or Shares()
         self._spawn = spawn
         self._clock = clock
         self.closing = False
@@ -276,6 +279,9 @@ class Gate:
         if isinstance(grant, Refusal):
             return self.refuse_asked(asked, grant)
         if intent is None:
+            refused = self.share(asked.caller, asked.row, asked)
+            if refused is not None:
+                return refused
             self._allow_read(asked, grant)
             return Forward(asked)
         now = self._clock()
@@ -437,6 +443,13 @@ class Gate:
         halted = self.trading(grant.key.id).state is not TradingState.ACTIVE
         changed = self._screen(asked) if halted or self.grants.revision != decided_under else None
         return changed or self._unfit(asked.intent) or obstacle()
+
+    def share(self, caller: Caller, row: Row, asked: Asked | None = None) -> Refused | None:
+        """A read goes upstream now: count it where OpenD's limit is shared, refuse it where what is left of that is kept."""
+        refusal = self._shares.take(row)
+        if refusal is None:
+            return None
+        return self.refuse(caller, row, row.id, refusal, asked=asked, decision_id=asked.decision_id if asked else "")
 
     # -- narrowing ------------------------------------------------------------------------------------------------
 

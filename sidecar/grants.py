@@ -12,7 +12,7 @@ from sidecar.keys.secret import digest_of, ws_digest_of
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.permission import permits
-from sidecar.wire.catalog import CATALOG, Direction, Permission
+from sidecar.wire.catalog import CATALOG, Direction, Permission, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Grant:
     permitted: frozenset[int]
     """Requests its scopes permit."""
     passable: frozenset[int]
-    """Those of them that need no look at their contents."""
+    """Those of them that need no look at their contents, and are not counted one by one."""
     pushes: frozenset[int]
     """Pushes it may receive unread."""
 
@@ -141,6 +141,10 @@ class Grants:
         return Grant(
             key=key,
             permitted=frozenset(requests),
-            passable=frozenset() if self.audits_reads else frozenset(n for n in requests if not CATALOG[n].judged),
+            passable=frozenset() if self.audits_reads else frozenset(n for n in requests if _passes(CATALOG[n])),
             pushes=frozenset(n for n in permitted if CATALOG[n].direction is Direction.PUSH and not CATALOG[n].judged),
         )
+
+
+def _passes(row: Row) -> bool:
+    return not row.judged and row.shared_limit is None

@@ -286,6 +286,10 @@ class Relay:
     def _pass_plain(self, item: Waiting) -> None:
         if self._session is None:
             return
+        refused = self._gate.share(self.caller, item.row)
+        if refused is not None:
+            self._refuse(item.row.id, item.serial, item.fmt, refused)
+            return
         self._send(item, item.plain, None)
         self._gate.metrics.allowed(self.caller.iface, self.caller.key_id or "").inc()
 

@@ -20,30 +20,28 @@ MAX_CODES = 400
 class Quotes:
     """Last prices by security, in its quote currency, at most `max_age` seconds after they were asked for.
 
-    Requests stay inside a budget of their own (OpenD allows 60 snapshots in 30 s, protocol facts, section 8); once it
-    is used up a caller waits for its turn inside its timeout and then gets None.
+    Requests stay inside `budget` (OpenD takes 60 snapshots in 30 s from all clients together, protocol facts, section 8);
+    once it is used up a caller waits for its turn inside its timeout and then gets None.
     """
 
     def __init__(
         self,
         house: House,
         tasks: Tasks,
+        budget: RequestBudget | None = None,
         *,
         timeout: float = 2.0,
         max_age: float = 3.0,
         negative_age: float = 1.0,
         max_entries: int = 10_000,
-        requests: int = 60,
-        period: float = 30.0,
         clock: Clock = time.monotonic,
     ) -> None:
-        """`timeout`: seconds a caller waits; `requests` per `period` seconds: the budget."""
+        """`timeout`: seconds a caller waits. Without a `budget` the whole of what OpenD takes."""
         self._house = house
         self._late = max_age  # an answer that took longer than that would be too old to use
         pace = Pace(MAX_CODES, max_age, negative_age, timeout, self._late, max_entries=max_entries)
-        budget = RequestBudget(requests, period, clock)
         self._lookup: BatchedLookup[tuple[int, str], Decimal] = BatchedLookup(
-            self._load, tasks, pace, budget=budget, clock=clock
+            self._load, tasks, pace, budget=budget or RequestBudget(60, 30.0, clock), clock=clock
         )
 
     async def get(self, security: Security) -> Decimal | None:

@@ -72,6 +72,9 @@ class Row:
     """Orders of the account, `orderID` or `orderIDEx`; not positions, not orders in a public order book."""
     all_connections_path: str | None = None
     """A flag by which a request reaches beyond its own connection."""
+    shared_limit: tuple[int, int] | None = None
+    """Requests and seconds: how many of them OpenD takes in so much time from all its clients together. Only where the
+    sidecar asks the same of OpenD; every other limit of OpenD's is left to it."""
     note: str = ""
 
     @property
@@ -217,6 +220,7 @@ def _quote(
     *securities: str,
     market: str | None = None,
     permission: Permission = Permission.QUOTES,
+    shared_limit: tuple[int, int] | None = None,
     note: str = "",
 ) -> Row:
     return Row(
@@ -228,6 +232,7 @@ def _quote(
         f"{name}.Response",
         market_paths=() if market is None else (market,),
         security_paths=securities,
+        shared_limit=shared_limit,
         note=note,
     )
 
@@ -381,7 +386,7 @@ _ROWS: tuple[Row, ...] = (
     ),
     _quote(3201, "Qot_GetSuspend", "c2s.securityList[]"),
     _quote(GET_STATIC_INFO, "Qot_GetStaticInfo", "c2s.securityList[]", market="c2s.market"),
-    _quote(GET_SECURITY_SNAPSHOT, "Qot_GetSecuritySnapshot", "c2s.securityList[]"),
+    _quote(GET_SECURITY_SNAPSHOT, "Qot_GetSecuritySnapshot", "c2s.securityList[]", shared_limit=(60, 30)),
     _quote(GET_PLATE_SET, "Qot_GetPlateSet", market="c2s.market"),
     _quote(GET_PLATE_SECURITY, "Qot_GetPlateSecurity", "c2s.plate"),
     _quote(3206, "Qot_GetReference", "c2s.security"),
