@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from sidecar.errors import UpstreamError, WireError
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.session import InitChoices, Session
+from sidecar.wire import packet_id
 from sidecar.wire.catalog import CATALOG, Direction
 from sidecar.wire.frame import Head, Run
 from sidecar.wire.messages import message_class
@@ -28,7 +29,7 @@ class House:
     """Asks OpenD on the sidecar's own behalf, and reconnects for ever.
 
     `on_ready` runs after each (re)connection, before `up` turns true; `on_push(proto_id, body)` hears order pushes;
-    `on_asked(name, outcome)` every look-up: `ok`, `refused` or `failed`.
+    `on_asked(name, outcome)` every look-up: `ok`, `refused` or `failed`; `on_lost` that the connection ended.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class House:
         on_push: Callable[[int, bytes], None],
         on_ready: Callable[[], Awaitable[None]],
         on_asked: Callable[[str, AskOutcome], None] = lambda name, outcome: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self._on_push = on_push
         self._on_ready = on_ready
         self._on_asked = on_asked
+        self._on_lost = on_lost
         self._session: Session | None = None
         self._pending: dict[int, tuple[int, asyncio.Future[Message]]] = {}
         self._ended: asyncio.Event = asyncio.Event()
@@ -67,12 +70,14 @@ class House:
             await self._ended.wait()
 
     async def ask(self, proto_id: int, request: Message, *, timeout: float) -> Message:
-        """OpenD's Response to one request (its retType may be other than 0). Raises UpstreamError."""
+        """OpenD's Response to one request (its retType may be other than 0); where it has a packetID, that is filled in here.
+        Raises UpstreamError."""
         name = CATALOG[proto_id].name
         session = self._session
         if session is None or not session.ready:
             self._on_asked(name, "failed")
             raise UpstreamError(self.trouble or "not connected to OpenD")
+        packet_id.number(request, session.conn_id, session.last_serial + 1)
         serial = session.send(proto_id, request.SerializeToString())
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending[serial] = (proto_id, answer)
@@ -126,6 +131,7 @@ class House:
 
     def upstream_lost(self, reason: str) -> None:
         self._down(reason)
+        self._on_lost()
         self._ended.set()
 
     def upstream_writable(self, writable: bool) -> None:
