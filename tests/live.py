@@ -110,6 +110,13 @@ class LiveSandbox:
     def everything(self) -> list[Any]:
         return self.do(lambda: list(self.sandbox.received))
 
+    def set_faults(self, *faults: str) -> None:
+        """Bad days from now on (`disconnect:2202@1`); none at all ends them."""
+        self.do(self.sandbox.set_faults, *faults)
+
+    def set_market_state(self, market: str, state: int | None) -> None:
+        self.do(self.sandbox.set_market_state, market, state)
+
     def set_price(self, symbol: str, price: str, volume: int | None = None) -> None:
         self.do(self.sandbox.set_price, symbol, price, volume)
 

@@ -10,10 +10,28 @@ from contextlib import suppress
 import click
 
 from sidecar.errors import SidecarError
-from sidecar.sandbox import Sandbox, SandboxSettings
+from sidecar.sandbox import Fault, Sandbox, SandboxSettings
+from sidecar.sandbox.sessions import parse_states
+
+_BAD_DAYS = """
+Bad days (--fault, as often as you like):
+
+\b
+  delay:2202=3     orders are answered 3 s later: a slow OpenD
+  drop:2205@1      the first change or cancel is lost: not handled, not answered
+  refuse@%5        5 % of all requests are refused: the server is busy
+  twice:2202       orders are answered two times, handled once
+  late:2202=15     orders are handled, and answered when the bot has given up
+  silent:2202@2    the second order is handled and never answered
+  disconnect:2202  orders are handled, then the connection is gone
+
+A fault is KIND[:PROTO_ID][=SECONDS][@N or @%P]. Without a proto id it strikes every request but InitConnect and KeepAlive;
+@N strikes only the Nth, @%P so many of a hundred, the same ones with the same seed. 2202 places an order, 2227 a combo, 2205
+changes or cancels, 2201 lists orders, 2005 unlocks, 3203 is a snapshot.
+"""
 
 
-@click.command()
+@click.command(epilog=_BAD_DAYS)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=11111, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
@@ -25,6 +43,21 @@ from sidecar.sandbox import Sandbox, SandboxSettings
 @click.option("--trade-password", default="123456", show_default=True, help="What 2005 unlocks real accounts with.")
 @click.option("--log", metavar="FILE", help="Append everything received as JSON Lines.")
 @click.option("--unlocked", is_flag=True, help="Let real accounts trade without an unlock.")
+@click.option("--partial-fills", is_flag=True, help="Fill every order in several parts, as the market moves.")
+@click.option(
+    "--rejections",
+    metavar="PERCENT",
+    default=0.0,
+    type=click.FloatRange(0, 100),
+    help="Reject so many of a hundred orders after they were taken.",
+)
+@click.option("--exchange-hours", is_flag=True, help="Open and close markets as the exchanges do; else always open.")
+@click.option(
+    "--market-state",
+    metavar="HK=CLOSED,US=MORNING",
+    help="Hold markets in a state (MarketState), HK_FUTURES their futures.",
+)
+@click.option("--fault", "faults", metavar="FAULT", multiple=True, help="A bad day to try a bot against; see below.")
 def sandbox(
     host: str,
     port: int,
@@ -35,20 +68,30 @@ def sandbox(
     trade_password: str,
     log: str | None,
     unlocked: bool,
+    partial_fills: bool,
+    rejections: float,
+    exchange_hours: bool,
+    market_state: str | None,
+    faults: tuple[str, ...],
 ) -> None:
     """Run a paper OpenD: made-up prices that move, paper and `real` accounts, nothing leaves this machine."""
-    settings = SandboxSettings(
-        host=host,
-        port=port,
-        seed=seed,
-        rsa_key=rsa_key,
-        relaxed_paper=relaxed_paper,
-        limits=not no_limits,
-        trade_password=trade_password,
-        log=log,
-        unlocked=unlocked,
-    )
     try:
+        settings = SandboxSettings(
+            host=host,
+            port=port,
+            seed=seed,
+            rsa_key=rsa_key,
+            relaxed_paper=relaxed_paper,
+            limits=not no_limits,
+            trade_password=trade_password,
+            log=log,
+            unlocked=unlocked,
+            partial_fills=partial_fills,
+            rejections=rejections,
+            exchange_hours=exchange_hours,
+            market_states=parse_states(market_state) if market_state else {},
+            faults=tuple(Fault.parse(fault) for fault in faults),
+        )
         with suppress(KeyboardInterrupt):
             _run(settings)
     except SidecarError as error:
@@ -74,6 +117,8 @@ async def _serve(settings: SandboxSettings) -> None:
     async with Sandbox(settings) as running:
         encrypted = ", InitConnect may be encrypted" if settings.rsa_key else ""
         click.echo(f"sandbox listens on {settings.host}:{running.port} (seed {settings.seed}{encrypted})")
+        if settings.faults:
+            click.echo(f"bad day: {', '.join(str(fault) for fault in settings.faults)}")
         await ended.wait()
 
 

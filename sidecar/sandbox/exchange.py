@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from random import Random
@@ -10,10 +11,10 @@ from typing import Any
 
 from sidecar.sandbox.accounts import ZERO, Account, Position
 from sidecar.sandbox.answers import Failure
+from sidecar.sandbox.combos import ComboQuote, strategy
 from sidecar.sandbox.instruments import HK, Instrument, Kind
 from sidecar.sandbox.market import Market, Quote
 from sidecar.sandbox.orders import (
-    AUCTIONS,
     IF_TOUCHED,
     IOC,
     LIMIT_IF_TOUCHED,
@@ -31,6 +32,14 @@ from sidecar.sandbox.rules import Terms, exact
 _ABSURD = 9
 """A limit at this many times the market price is taken and then fails at the exchange."""
 
+_REJECTED = {
+    Status.FAILED: "The exchange rejected the order",
+    Status.SUBMIT_FAILED: "The order could not be submitted",
+}
+"""What `lastErrMsg` says then; made up."""
+
+_PARTS = 4
+
 _COMMISSION = Decimal("0.0003")
 _PLATFORM_FEE = {1: Decimal(15), 2: Decimal(1), 3: Decimal(15), 4: Decimal(100), 5: Decimal(2)}
 """Made-up fees of real accounts: a share of the value and a fixed sum per order, by currency. Paper trading is free."""
@@ -42,7 +51,8 @@ NEW_CHANCE = 1 / 3
 class Exchange:
     """Every working order of a sandbox.
 
-    `publish_order` and `publish_fill` are called after each change; `later(delay, action)` runs an action in so many seconds.
+    `publish_order` and `publish_fill` are called after each change; `later(delay, action)` runs an action in so many seconds;
+    `trades` says whether the market of an order would trade it now. Of `rejections` orders in a hundred the end is one.
     """
 
     def __init__(
@@ -50,6 +60,9 @@ class Exchange:
         market: Market,
         seed: int,
         latency: float,
+        partial_fills: bool,
+        rejections: float,
+        trades: Callable[[Order], bool],
         later: Callable[[float, Callable[[], None]], None],
         publish_order: Callable[[Order], None],
         publish_fill: Callable[[Fill], None],
@@ -57,6 +70,11 @@ class Exchange:
         self._market = market
         self._random = Random(f"exchange {seed}")  # noqa: S311 - a seed must give the same again
         self._latency = latency
+        self._partial = partial_fills
+        self._rejections = rejections
+        self._trades = trades
+        self.reject_next: deque[Status] = deque()
+        """How the next orders end instead of resting: FAILED or SUBMIT_FAILED; for tests."""
         self._later = later
         self._publish_order = publish_order
         self._publish_fill = publish_fill
@@ -81,22 +99,24 @@ class Exchange:
             order_type=c2s.orderType,
             quantity=terms.quantity,
             price=terms.price,
-            quote=self._market.quotes[terms.instrument],
+            quote=ComboQuote(terms.instrument, terms.legs) if terms.legs else self._market.quotes[terms.instrument],
             trd_market=c2s.header.trdMarket,
             created=now,
             updated=now,
             remark=c2s.remark if c2s.HasField("remark") else None,
             time_in_force=c2s.timeInForce,
-            outside_hours=c2s.fillOutsideRTH,
-            session=c2s.session,
-            aux_price=exact(c2s.auxPrice) if c2s.HasField("auxPrice") else None,
-            trail_type=c2s.trailType,
-            trail_value=exact(c2s.trailValue) if c2s.HasField("trailValue") else None,
-            trail_spread=exact(c2s.trailSpread) if c2s.HasField("trailSpread") else None,
             expires=c2s.expireTime,
             jp_acc_type=c2s.header.jpAccType,
             short=terms.short,
+            legs=terms.legs,
         )
+        if terms.legs:
+            order.strategy = strategy(terms.legs)
+        else:
+            order.outside_hours, order.session, order.trail_type = c2s.fillOutsideRTH, c2s.session, c2s.trailType
+            order.aux_price = exact(c2s.auxPrice) if c2s.HasField("auxPrice") else None
+            order.trail_value = exact(c2s.trailValue) if c2s.HasField("trailValue") else None
+            order.trail_spread = exact(c2s.trailSpread) if c2s.HasField("trailSpread") else None
         account.orders[number] = order
         account.by_text_id[order.text_id] = order
         account.reserve(order)
@@ -169,18 +189,31 @@ class Exchange:
     def _confirm(self, order: Order) -> None:
         if order.status is not Status.SUBMITTING:
             return
-        if order.price is not None and order.price >= order.quote.last * _ABSURD:
-            order.error = "The price is outside the range that the exchange takes"
-            self._settle(order, Status.FAILED)
+        rejection = self._rejection(order)
+        if rejection is not None:
+            status, order.error = rejection
+            self._settle(order, status)
             self._publish_order(order)
             return
         order.status, order.updated = (Status.FILLED_PART if order.filled else Status.SUBMITTED), time.time()
         order.extreme = order.quote.last
-        self._resting.setdefault(order.instrument, {})[order.number] = order
+        for instrument in order.watched():
+            self._resting.setdefault(instrument, {})[order.number] = order
         self._publish_order(order)
         self._match(order)
         if order.time_in_force == IOC and order.working:
             self._cancelled(order)
+
+    def _rejection(self, order: Order) -> tuple[Status, str] | None:
+        """How an order ends that the exchange, or OpenD on the way there, does not take after all."""
+        if not order.legs and order.price is not None and order.price >= order.quote.last * _ABSURD:
+            return Status.FAILED, "The price is outside the range that the exchange takes"
+        status: Status | None = None
+        if self.reject_next:
+            status = self.reject_next.popleft()
+        elif self._rejections and self._random.random() * 100 < self._rejections:
+            status = Status.FAILED if self._random.random() < 0.5 else Status.SUBMIT_FAILED
+        return None if status is None else (status, _REJECTED[status])
 
     def _cancelled(self, order: Order) -> None:
         if order.working:
@@ -190,60 +223,75 @@ class Exchange:
     def _settle(self, order: Order, status: Status) -> None:
         order.status, order.updated = status, time.time()
         order.account.reserve(order)
-        resting = self._resting.get(order.instrument)
-        if resting is not None and resting.pop(order.number, None) is not None and not resting:
-            del self._resting[order.instrument]
+        for instrument in order.watched():
+            resting = self._resting.get(instrument)
+            if resting is not None and resting.pop(order.number, None) is not None and not resting:
+                del self._resting[instrument]
 
     def _match(self, order: Order) -> None:
         """Trade what the quote gives: the whole volume at the touch, at the touch's price."""
-        if order.status not in MATCHABLE or order.order_type in AUCTIONS or not self._awake(order):
+        if order.status not in MATCHABLE or not self._trades(order) or not self._awake(order):
             return
         quote = order.quote
         touch = quote.ask if order.buy else quote.bid
         if order.price is not None and (order.price < touch if order.buy else order.price > touch):
             return
         volume = quote.ask_volume if order.buy else quote.bid_volume
-        traded = min(order.left, Decimal(volume))
+        traded = min(order.left, Decimal(volume), self._part(order))
         if traded <= 0:
             return
-        if order.buy:
-            quote.ask_volume -= int(traded)
-        else:
-            quote.bid_volume -= int(traded)
-        quote.version += 1
+        quote.take(order.buy, traded)
         self._trade(order, traded, touch)
+
+    def _part(self, order: Order) -> Decimal:
+        """The most that one trade fills: all, or where fills take time about a quarter of the order."""
+        if not self._partial:
+            return order.left
+        step = order.instrument.quantity_step
+        return max(Decimal(int(order.quantity / _PARTS) // step * step), Decimal(step))
 
     def _trade(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         now = time.time()
         first = not order.filled
         order.filled += quantity
         order.filled_value += quantity * price
-        account, instrument = order.account, order.instrument
-        position = account.positions.get(instrument)
-        if position is None:
-            self._next_position += 1
-            position = account.positions[instrument] = Position(instrument, self._next_position, ZERO, ZERO)
-        profit = position.trade(quantity if order.buy else -quantity, price)
-        value = quantity * price * instrument.multiplier
-        if instrument.kind is Kind.FUTURE:
-            account.pay(instrument.currency, profit, f"settlement {instrument.code}", now)
-        else:
-            account.pay(instrument.currency, -value if order.buy else value, f"trade {instrument.code}", now)
-        if account.real:
-            fee = value * _COMMISSION + (_PLATFORM_FEE[instrument.currency] if first else ZERO)
-            fee = fee.quantize(Decimal("0.01"))
-            order.fees += fee
-            account.pay(instrument.currency, -fee, f"fees {instrument.code}", now)
+        account = order.account
+        fills = []
+        for instrument, buy, units, each in order.executions(quantity, price):
+            self._execute(order, instrument, buy, units, each, now)
+            if account.real:
+                value = units * each * instrument.multiplier
+                fee = value * _COMMISSION + (_PLATFORM_FEE[instrument.currency] if first else ZERO)
+                fee, first = fee.quantize(Decimal("0.01")), False
+                order.fees += fee
+                account.pay(instrument.currency, -fee, f"fees {instrument.code}", now)
+            self._next_fill += 1 + self._random.randrange(50)
+            fills.append(Fill(order, self._next_fill, instrument, buy, units, each, now))
         if order.left:
             order.status, order.updated = Status.FILLED_PART, now
             account.reserve(order)
         else:
             self._settle(order, Status.FILLED_ALL)
-        self._next_fill += 1 + self._random.randrange(50)
-        fill = Fill(order, self._next_fill, quantity, price, now)
-        account.fills.append(fill)
+        account.fills.extend(fills)
         self._publish_order(order)
-        self._publish_fill(fill)
+        for fill in fills:
+            self._publish_fill(fill)
+
+    def _execute(
+        self, order: Order, instrument: Instrument, buy: bool, units: Decimal, price: Decimal, now: float
+    ) -> None:
+        """Move holding and cash by one trade."""
+        account = order.account
+        position = account.positions.get(instrument)
+        if position is None:
+            self._next_position += 1
+            position = account.positions[instrument] = Position(instrument, self._next_position, ZERO, ZERO)
+        profit = position.trade(units if buy else -units, price)
+        if instrument.kind is Kind.FUTURE:
+            account.pay(instrument.currency, profit, f"settlement {instrument.code}", now)
+        else:
+            value = units * price * instrument.multiplier
+            account.pay(instrument.currency, -value if buy else value, f"trade {instrument.code}", now)
 
     def _awake(self, order: Order) -> bool:
         """Whether a conditional order has been set off; it stays so."""

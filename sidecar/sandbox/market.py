@@ -63,6 +63,14 @@ class Quote:
         self.updated = now
         self.version += 1
 
+    def take(self, buy: bool, quantity: Decimal) -> None:
+        """Take `quantity` from what the touch offers: from the ask for a buyer."""
+        if buy:
+            self.ask_volume -= int(quantity)
+        else:
+            self.bid_volume -= int(quantity)
+        self.version += 1
+
     def level_volume(self, level: int, bids: bool) -> int:
         """Volume shown `level` steps behind the touch, in shares or contracts."""
         if level == 0:

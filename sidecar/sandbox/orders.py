@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidecar.sandbox import clock
 from sidecar.sandbox.accounts import FUTURE_MARGIN, SHORT_MARGIN, ZERO, Account
@@ -13,11 +13,15 @@ from sidecar.sandbox.instruments import TRADE_MARKET, Instrument, Kind
 from sidecar.sandbox.market import Quote
 from sidecar.wire.messages import module
 
+if TYPE_CHECKING:
+    from sidecar.sandbox.combos import ComboQuote
+
 
 class Status(IntEnum):
     """Trd_Common.OrderStatus."""
 
     SUBMITTING = 2
+    SUBMIT_FAILED = 3
     SUBMITTED = 5
     FILLED_PART = 10
     FILLED_ALL = 11
@@ -52,6 +56,16 @@ DAY, GTC, IOC, GTD = 0, 1, 2, 3
 _SELL, _SELL_SHORT = 2, 3
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Leg:
+    """One leg of a combo order: it trades the order's quantity times `ratio`."""
+
+    instrument: Instrument
+    quote: Quote
+    buy: bool
+    ratio: int
+
+
 @dataclass(eq=False, slots=True)
 class Order:
     """One order, from being taken to its end."""
@@ -66,7 +80,7 @@ class Order:
     quantity: Decimal
     price: Decimal | None
     """None for types whose price OpenD ignores."""
-    quote: Quote
+    quote: Quote | ComboQuote
     trd_market: int
     created: float
     updated: float
@@ -91,6 +105,10 @@ class Order:
     fees: Decimal = ZERO
     short: bool = False
     """A sell of more than was held when it came."""
+    legs: tuple[Leg, ...] = ()
+    """Of a combo order; `instrument` and `quote` then stand for all of them together."""
+    strategy: int = 0
+    """OptionStrategyType of a combo order."""
     money_held: Decimal = ZERO
     units_held: Decimal = ZERO
     """What the account holds back for this order, kept by `Account.reserve`."""
@@ -104,7 +122,9 @@ class Order:
         return self.quantity - self.filled
 
     def reserved(self) -> Decimal:
-        """What the order holds back, in the currency of its instrument."""
+        """What the order holds back, in the currency of its instrument; of a combo what it may cost, never below nothing."""
+        if self.legs:
+            return max(self.expected_price(), ZERO) * self.left * self.instrument.multiplier
         return needed(self.instrument, self.left, self.buy, self.short, self.expected_price())
 
     def expected_price(self) -> Decimal:
@@ -112,6 +132,19 @@ class Order:
         if self.price is not None:
             return self.price
         return self.quote.ask * Decimal("1.05") if self.buy else self.quote.bid
+
+    def watched(self) -> tuple[Instrument, ...]:
+        """The instruments whose prices it waits for."""
+        return tuple(leg.instrument for leg in self.legs) or (self.instrument,)
+
+    def executions(self, quantity: Decimal, price: Decimal) -> list[tuple[Instrument, bool, Decimal, Decimal]]:
+        """What a trade of `quantity` at `price` moves: instrument, bought or sold, units and price, one a leg."""
+        if not self.legs:
+            return [(self.instrument, self.buy, quantity, price)]
+        return [
+            (leg.instrument, leg.buy, quantity * leg.ratio, leg.quote.ask if leg.buy else leg.quote.bid)
+            for leg in self.legs
+        ]
 
 
 def needed(instrument: Instrument, quantity: Decimal, buy: bool, short: bool, price: Decimal) -> Decimal:
@@ -126,10 +159,12 @@ def needed(instrument: Instrument, quantity: Decimal, buy: bool, short: bool, pr
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One trade of an order."""
+    """One trade of an order, of a combo order one trade of a leg."""
 
     order: Order
     number: int
+    instrument: Instrument
+    buy: bool
     quantity: Decimal
     price: Decimal
     time: float
@@ -175,12 +210,17 @@ def fill_order_message(message: Any, order: Order) -> None:
         message.expireTime = order.expires
     if order.jp_acc_type:
         message.jpAccType = order.jp_acc_type
+    if order.legs:
+        message.strategyType = order.strategy
+    for leg in order.legs:
+        entry = message.comboLegs.add(side=1 if leg.buy else _SELL, qtyRatio=float(leg.ratio))
+        entry.security.market, entry.security.code = leg.instrument.market, leg.instrument.code
 
 
 def fill_fill_message(message: Any, fill: Fill) -> None:
     """Fill a Trd_Common.OrderFill."""
-    order, instrument = fill.order, fill.order.instrument
-    message.trdSide = 1 if order.buy else (_SELL_SHORT if order.short and instrument.kind is Kind.STOCK else _SELL)
+    order, instrument = fill.order, fill.instrument
+    message.trdSide = 1 if fill.buy else (_SELL_SHORT if order.short and instrument.kind is Kind.STOCK else _SELL)
     message.fillID, message.fillIDEx = fill.number, str(fill.number)
     message.orderID, message.orderIDEx = order.number, order.text_id
     message.code, message.name = instrument.code, instrument.name

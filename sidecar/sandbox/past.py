@@ -41,4 +41,6 @@ def add_past_orders(accounts: dict[int, Account], market: Market, now: float) ->
             )
             account.history.append(order)
             account.by_text_id[order.text_id] = order
-            account.fills.append(Fill(order, number + 1, position.quantity, position.cost, when))
+            account.fills.append(
+                Fill(order, number + 1, position.instrument, True, position.quantity, position.cost, when)
+            )

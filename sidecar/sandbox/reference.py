@@ -12,8 +12,8 @@ from sidecar.sandbox.market import Market
 from sidecar.sandbox.quote_messages import cached, security, snapshot
 from sidecar.sandbox.screener import StockFilter
 from sidecar.sandbox.session import Session
+from sidecar.sandbox.sessions import Sessions
 from sidecar.sandbox.static_data import find_all, static, unknown
-from sidecar.sandbox.system import SystemDesk
 
 _SNAPSHOT_MAX = 400
 _PAGE = 1000
@@ -25,10 +25,10 @@ _EXCHANGE_TYPE = {HK: 1, US: 5, SH: 14, SZ: 15, SG: 17, 41: 21}
 class ReferenceDesk:
     """Handlers of the basic data requests, 3201 to 3223 but for derivatives."""
 
-    def __init__(self, market: Market, system: SystemDesk) -> None:
+    def __init__(self, market: Market, sessions: Sessions) -> None:
         self._market = market
         self._listing = market.listing
-        self._system = system
+        self._sessions = sessions
         self._screener = StockFilter(market)
 
     def handlers(self) -> dict[int, Handler]:
@@ -90,9 +90,8 @@ class ReferenceDesk:
             return found
         answer = response("Qot_GetMarketState")
         for instrument in found:
-            answer.s2c.marketInfoList.add(
-                security=security(instrument), name=instrument.name, marketState=self._system.state_of(instrument)
-            )
+            state = self._sessions.state(instrument.market, instrument.kind)
+            answer.s2c.marketInfoList.add(security=security(instrument), name=instrument.name, marketState=state)
         return answer
 
     def trade_dates(self, session: Session, c2s: Any) -> Answer:

@@ -45,12 +45,13 @@ from sidecar.sandbox.orders import (
     TRAILED,
     TRIGGERED,
     UNPRICED,
+    Leg,
     Order,
     needed,
 )  # fmt: skip
 
-_MAX_REMARK = 64
-_SIDES = {1: True, 2: False, 3: False, 4: True}
+MAX_REMARK = 64
+SIDES = {1: True, 2: False, 3: False, 4: True}
 """TrdSide: buy, sell, sell short, buy back; True buys."""
 
 _SECURITY_MARKETS: dict[int, tuple[int, ...]] = {
@@ -78,6 +79,8 @@ class Terms:
     quantity: Decimal
     price: Decimal | None
     short: bool
+    legs: tuple[Leg, ...] = ()
+    """Of a combo order; then `instrument` stands for all of them together."""
 
 
 def find_account(accounts: dict[int, Account], head: Any) -> Account | Failure:
@@ -132,12 +135,12 @@ def judge(account: Account, c2s: Any, listing: Listing, market: Market, relaxed:
         return Failure(f"Unknown order type {c2s.orderType}")
     if c2s.orderType in AUCTIONS and instrument.market != HK:
         return Failure("Auction orders exist in Hong Kong only")
-    if c2s.trdSide not in _SIDES:
+    if c2s.trdSide not in SIDES:
         return Failure(f"Unknown trading side {c2s.trdSide}")
     if not DAY <= c2s.timeInForce <= GTD:
         return Failure(f"Unknown time in force {c2s.timeInForce}")
-    if len(c2s.remark.encode()) > _MAX_REMARK:
-        return Failure(f"The remark is longer than {_MAX_REMARK} bytes")
+    if len(c2s.remark.encode()) > MAX_REMARK:
+        return Failure(f"The remark is longer than {MAX_REMARK} bytes")
     if not account.real and not relaxed:
         refusal = paper_refusal(account, c2s.orderType, c2s.timeInForce, c2s.fillOutsideRTH)
         if refusal is not None:
@@ -150,7 +153,7 @@ def judge(account: Account, c2s: Any, listing: Listing, market: Market, relaxed:
     if isinstance(price, Failure):
         return price
     quantity = exact(c2s.qty)
-    buy = _SIDES[c2s.trdSide]
+    buy = SIDES[c2s.trdSide]
     refusal = quantity_refusal(instrument, quantity)
     if refusal is not None or quantity is None:
         return refusal or Failure("The quantity is wrong")

@@ -29,6 +29,7 @@ from sidecar.sandbox.quotes import QuoteDesk
 from sidecar.sandbox.received import ReceivedLog
 from sidecar.sandbox.reference import ReferenceDesk
 from sidecar.sandbox.session import Session
+from sidecar.sandbox.sessions import Sessions
 from sidecar.sandbox.settings import SandboxSettings
 from sidecar.sandbox.subscriptions import Subscriptions
 from sidecar.sandbox.system import SystemDesk
@@ -68,16 +69,18 @@ class Sandbox:
         self._limits = FrequencyLimits() if self.settings.limits else None
         self.faults = FaultPlan(self.settings.faults, self.settings.seed)
         history = History(self.settings.seed, self.market, now)
-        system = SystemDesk(self.settings.market_states)
+        self.sessions = Sessions(self.settings.market_states, self.settings.exchange_hours)
         self._quotes = QuoteDesk(self.market, history, self.subscriptions, self._push_quotes)
-        self.trading = TradeDesk(self.market, self.accounts, self.settings, self._later, self._push_account)
+        self.trading = TradeDesk(
+            self.market, self.accounts, self.settings, self.sessions, self._later, self._push_account
+        )
         desks = (
-            system,
+            SystemDesk(self.sessions),
             self._quotes,
             self.trading,
             HoldingsDesk(self.market, self.accounts),
             OrderQueryDesk(self.accounts, self.settings.relaxed_paper),
-            ReferenceDesk(self.market, system),
+            ReferenceDesk(self.market, self.sessions),
             DerivativesDesk(self.market.listing),
             HistoryDesk(self.market, history, self.settings.history_quota, self.settings.limits),
         )
@@ -141,6 +144,10 @@ class Sandbox:
         self.faults = FaultPlan(
             [Fault.parse(one) if isinstance(one, str) else one for one in faults], self.settings.seed
         )
+
+    def set_market_state(self, market: str, state: int | None) -> None:
+        """Hold `HK`, `US_FUTURES`, ... in a QotMarketState (`sessions.MarketState`); None gives it back to the clock."""
+        self.sessions.fix(market, state)
 
     @property
     def connections(self) -> int:

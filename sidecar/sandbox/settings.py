@@ -43,6 +43,12 @@ class SandboxSettings:
     faults: tuple[Fault, ...] = ()
     """The bad days it starts with; `Sandbox.set_faults` changes them while it runs."""
     market_states: Mapping[str, int] = field(default_factory=dict)
-    """Qot_Common.QotMarketState by market prefix (`HK`, `US`, `SH`, ...); others are in continuous trading, day and night."""
+    """Qot_Common.QotMarketState by market (`HK`, `US`, `SH`, ..., `HK_FUTURES`); `Sandbox.set_market_state` changes them."""
+    exchange_hours: bool = False
+    """Whether markets that `market_states` does not name open and close as the exchanges do; else they trade day and night."""
+    partial_fills: bool = False
+    """Whether every order fills in several parts, as the market moves; else only one larger than what the touch offers."""
+    rejections: float = 0.0
+    """Of so many orders in a hundred that OpenD took, the end is a rejection (SUBMIT_FAILED or FAILED), by the seed."""
     kept: int = 200_000
     """How many received frames stay in memory."""

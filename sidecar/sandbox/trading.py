@@ -8,12 +8,14 @@ from hashlib import md5
 from typing import Any
 
 from sidecar.sandbox.accounts import Account, TrdMarket
-from sidecar.sandbox.answers import NOT_SUPPORTED, Answer, Failure, Handler, response
+from sidecar.sandbox.answers import Answer, Failure, Handler, response
+from sidecar.sandbox.combos import judge_combo, judge_combo_change
 from sidecar.sandbox.exchange import Exchange, change_refusal
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import Fill, Order, fill_fill_message, fill_order_message, header
 from sidecar.sandbox.rules import find_account, is_stock_connect, judge, judge_change
 from sidecar.sandbox.session import Session
+from sidecar.sandbox.sessions import Sessions
 from sidecar.sandbox.settings import SandboxSettings
 
 CHANGE, CANCEL, DISABLE, ENABLE, DELETE = 1, 2, 3, 4, 5
@@ -33,6 +35,7 @@ class TradeDesk:
         market: Market,
         accounts: dict[int, Account],
         settings: SandboxSettings,
+        sessions: Sessions,
         later: Callable[[float, Callable[[], None]], None],
         push: Push,
     ) -> None:
@@ -44,7 +47,15 @@ class TradeDesk:
         self.unlocked = settings.unlocked
         """Whether real accounts can trade: one state for all connections (documented)."""
         self.exchange = Exchange(
-            market, settings.seed, settings.order_latency, later, self._publish_order, self._publish_fill
+            market,
+            settings.seed,
+            settings.order_latency,
+            settings.partial_fills,
+            settings.rejections,
+            sessions.trades,
+            later,
+            self._publish_order,
+            self._publish_fill,
         )
 
     def handlers(self) -> dict[int, Handler]:
@@ -96,9 +107,18 @@ class TradeDesk:
         return answer
 
     def place_combo(self, session: Session, c2s: Any) -> Answer:
-        """2227 is not imitated, but its packetID, account and lock are checked like those of 2202."""
+        """2227; the reply names the order by orderIDEx only (documented)."""
         account = self._writable(session, c2s)
-        return account if isinstance(account, Failure) else NOT_SUPPORTED
+        if isinstance(account, Failure):
+            return account
+        terms = judge_combo(account, c2s, self._market.listing, self._market, self._settings.relaxed_paper)
+        if isinstance(terms, Failure):
+            return terms
+        order = self.exchange.take(account, terms, c2s, session.after_reply)
+        answer = response("Trd_PlaceComboOrder")
+        answer.s2c.header.CopyFrom(c2s.header)
+        answer.s2c.orderIDEx = order.text_id
+        return answer
 
     def modify(self, session: Session, c2s: Any) -> Answer:
         """2205, all operations; forAll cancels every working order of a real account, or those of one market."""
@@ -120,7 +140,11 @@ class TradeDesk:
         if refusal is not None:
             return refusal
         if operation == CHANGE:
-            terms = judge_change(order, c2s, self._market, self._settings.relaxed_paper)
+            terms = (
+                judge_combo_change(order, c2s, self._market)
+                if order.legs
+                else judge_change(order, c2s, self._market, self._settings.relaxed_paper)
+            )
             if isinstance(terms, Failure):
                 return terms
             self.exchange.change(order, terms, c2s, session.after_reply)

@@ -106,6 +106,19 @@ def main() -> dict[str, object]:
     ok("limits", trade.acctradinginfo_query(ft.OrderType.NORMAL, "HK.00700", 480.0))
     ok("history orders", trade.history_order_list_query())
 
+    american = ft.OpenSecTradeContext(filter_trdmarket=ft.TrdMarket.US, host="127.0.0.1", port=port)
+    year = time.localtime().tm_year
+    chain = quotes.get_option_chain("US.AAPL", start=time.strftime("%Y-%m-%d"), end=f"{year + 1}-12-28")[1]
+    bought, sold = ft.ComboLeg(), ft.ComboLeg()
+    pair = list(chain[chain["option_type"] == "CALL"].sort_values(["strike_time", "strike_price"])["code"][:2])
+    bought.code, bought.trd_side, bought.qty_ratio = pair[0], ft.TrdSide.BUY, 1
+    sold.code, sold.trd_side, sold.qty_ratio = pair[1], ft.TrdSide.SELL, 1
+    combo = ok("place combo", american.place_combo_order([bought, sold], -3.0, 2))
+    seen["combo"] = [combo["strategy_type"][0], combo["price"][0], [leg.code for leg in combo["combo_legs"][0]] == pair]
+    time.sleep(0.1)
+    ok("cancel combo", american.modify_order(ft.ModifyOrderOp.CANCEL, combo["order_id"][0], 0, 0))
+    american.close()
+
     future = ft.OpenFutureTradeContext(host="127.0.0.1", port=port)
     ok("place future", future.place_order(23000, 1, "HK.HSImain", ft.TrdSide.BUY, **paper))
     for context in (quotes, trade, future):

@@ -56,6 +56,7 @@ def check(result: dict[str, Any], sandbox: Sandbox) -> None:
     assert (result["history"] >= 50, result["accounts"], result["deals"]) == (True, 5, 1)
     assert result["order"] == ["CANCELLED_ALL", 200.0, "first"]
     assert "locked" in result["locked"]
+    assert result["combo"] == ["SPREAD", -3.0, True]
     statuses = [status for status, remark in result["pushes"]["order"] if remark == "first"]
     assert statuses[0] == "SUBMITTING"
     assert statuses[-1] == "CANCELLED_ALL"
@@ -63,7 +64,7 @@ def check(result: dict[str, Any], sandbox: Sandbox) -> None:
     assert result["pushes"]["quote"]
     assert all(isinstance(price, float) for price in result["pushes"]["quote"])
     assert {record.client_id for record in sandbox.received} == {"official"}
-    assert len({record.conn for record in sandbox.received}) == 3
+    assert len({record.conn for record in sandbox.received}) == 4
 
 
 async def test_the_official_sdk_works_in_clear(official: str) -> None:

@@ -1,0 +1,205 @@
+"""Combo orders (2227): which are taken, what their legs are worth together, which strategy they make. Matches none (`exchange`).
+
+| behaviour | mark |
+|---|---|
+| legs with side and ratio, a leg trades quantity × ratio; the price is the net price, negative for a credit | documented |
+| the reply names orderIDEx only; change and cancel go through 2205 | documented |
+| lists and pushes carry comboLegs and strategyType | documented |
+| code and name of the order are made of underlying and strategy, its side is buy | inferred |
+| the net price is per unit of the largest leg's multiplier, in steps of 0.01 | inferred |
+| two to four legs, stocks, funds and options of one market and currency, each once, ratios whole; limit and market orders | inferred |
+| paper accounts take none | inferred (paper trading lists limit and market orders of single securities) |
+| all legs trade at once or none does | inferred |
+| a debit is held back until it is paid, a credit holds nothing back | made up |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from sidecar.sandbox.accounts import ZERO, Account
+from sidecar.sandbox.answers import Failure
+from sidecar.sandbox.instruments import Instrument, Kind
+from sidecar.sandbox.listing import Listing
+from sidecar.sandbox.market import Market
+from sidecar.sandbox.orders import DAY, GTD, LIMIT, MARKET, Leg, Order
+from sidecar.sandbox.rules import MAX_REMARK, SIDES, Terms, exact, fits, quantity_refusal
+
+_LEGS = range(2, 5)
+_KINDS = (Kind.STOCK, Kind.ETF, Kind.OPTION)
+_STEP = Decimal("0.01")
+
+COVERED, SPREAD, STRADDLE, STRANGLE, CALENDAR, DIAGONAL, CUSTOM = 2, 4, 6, 7, 15, 16, 100
+"""Qot_Common.OptionStrategyType, those the sandbox tells apart."""
+
+_NAMES = {
+    COVERED: "Covered",
+    SPREAD: "Spread",
+    STRADDLE: "Straddle",
+    STRANGLE: "Strangle",
+    CALENDAR: "Calendar",
+    DIAGONAL: "Diagonal",
+    CUSTOM: "Custom",
+}
+
+
+class ComboQuote:
+    """What the legs cost together now, as one quote: prices per unit of the combo's multiplier, volumes in combos."""
+
+    __slots__ = ("_legs", "instrument")
+
+    def __init__(self, instrument: Instrument, legs: Sequence[Leg]) -> None:
+        self.instrument = instrument
+        self._legs = legs
+
+    def _net(self, bought: str, sold: str) -> Decimal:
+        total = ZERO
+        for leg in self._legs:
+            price: Decimal = getattr(leg.quote, bought if leg.buy else sold)
+            total += (price if leg.buy else -price) * leg.ratio * leg.instrument.multiplier
+        return total / self.instrument.multiplier
+
+    def _volume(self, bought: str, sold: str) -> int:
+        return min(int(getattr(leg.quote, bought if leg.buy else sold)) // leg.ratio for leg in self._legs)
+
+    @property
+    def ask(self) -> Decimal:
+        return self._net("ask", "bid")
+
+    @property
+    def bid(self) -> Decimal:
+        return self._net("bid", "ask")
+
+    @property
+    def last(self) -> Decimal:
+        return self._net("last", "last")
+
+    @property
+    def ask_volume(self) -> int:
+        return self._volume("ask_volume", "bid_volume")
+
+    @property
+    def bid_volume(self) -> int:
+        return self._volume("bid_volume", "ask_volume")
+
+    def take(self, buy: bool, quantity: Decimal) -> None:
+        """Take `quantity` combos from what the touches of the legs offer."""
+        for leg in self._legs:
+            leg.quote.take(leg.buy is buy, quantity * leg.ratio)
+
+
+def judge_combo(account: Account, c2s: Any, listing: Listing, market: Market, relaxed: bool) -> Terms | Failure:
+    """Whether a 2227 is taken."""
+    if account.disabled:
+        return Failure(f"Account {account.acc_id} is disabled")
+    if not account.real and not relaxed:
+        return Failure("Paper trading does not support combo orders")
+    legs = _legs(c2s, listing, market)
+    if isinstance(legs, Failure):
+        return legs
+    if c2s.orderType not in (LIMIT, MARKET):
+        return Failure("Combo orders are limit or market orders")
+    if not DAY <= c2s.timeInForce <= GTD:
+        return Failure(f"Unknown time in force {c2s.timeInForce}")
+    if len(c2s.remark.encode()) > MAX_REMARK:
+        return Failure(f"The remark is longer than {MAX_REMARK} bytes")
+    return _terms(account, c2s, _instrument(legs), legs, c2s.orderType, market, None)
+
+
+def judge_combo_change(order: Order, c2s: Any, market: Market) -> Terms | Failure:
+    """Whether a 2205 with op 1 on a combo order is taken. `qty` is the new total."""
+    return _terms(order.account, c2s, order.instrument, order.legs, order.order_type, market, order)
+
+
+def _legs(c2s: Any, listing: Listing, market: Market) -> tuple[Leg, ...] | Failure:
+    if len(c2s.comboLegs) not in _LEGS:
+        return Failure(f"A combo order has {_LEGS.start} to {_LEGS.stop - 1} legs")
+    legs: list[Leg] = []
+    for wanted in c2s.comboLegs:
+        instrument = listing.find(wanted.security.market, wanted.security.code)
+        if instrument is None or instrument.kind not in _KINDS or not fits(c2s.header.trdMarket, instrument):
+            return Failure(f"{wanted.security.code} cannot be a leg in trading market {c2s.header.trdMarket}")
+        if wanted.side not in SIDES:
+            return Failure(f"Unknown trading side {wanted.side} of leg {instrument.code}")
+        ratio = exact(wanted.qtyRatio)
+        if ratio is None or ratio <= 0 or ratio != ratio.to_integral_value():
+            return Failure(f"The ratio of leg {instrument.code} must be a positive whole number")
+        legs.append(Leg(instrument, market.quotes[instrument], SIDES[wanted.side], int(ratio)))
+    if len({leg.instrument for leg in legs}) < len(legs):
+        return Failure("A security can be a leg once only")
+    if len({(leg.instrument.market, leg.instrument.currency) for leg in legs}) > 1:
+        return Failure("The legs must be of one market and currency")
+    return tuple(legs)
+
+
+def _instrument(legs: Sequence[Leg]) -> Instrument:
+    """The combo as something that has a code, a market and a multiplier; it is in no listing."""
+    first = legs[0].instrument
+    owner = first.owner or first
+    name = _NAMES[strategy(legs)]
+    return Instrument(
+        market=first.market,
+        code=f"{owner.code}-{name.upper()}",
+        name=f"{owner.name} {name}",
+        kind=Kind.OPTION,
+        lot_size=max(leg.instrument.multiplier for leg in legs),
+        base=ZERO,
+        currency=first.currency,
+        number=0,
+        tick=_STEP,
+        owner=owner,
+    )
+
+
+def _terms(
+    account: Account,
+    c2s: Any,
+    instrument: Instrument,
+    legs: tuple[Leg, ...],
+    order_type: int,
+    market: Market,
+    changed: Order | None,
+) -> Terms | Failure:
+    price = None if order_type == MARKET else exact(c2s.price)
+    if order_type != MARKET and (price is None or price % _STEP):
+        return Failure(f"The net price must be a multiple of {_STEP}")
+    quantity = exact(c2s.qty)
+    refusal = quantity_refusal(instrument, quantity)
+    if refusal is not None or quantity is None:
+        return refusal or Failure("The quantity is wrong")
+    filled = changed.filled if changed is not None else ZERO
+    if quantity <= filled:
+        return Failure(f"The new quantity must be above what is filled already, {filled.normalize():f}")
+    for leg in legs:
+        sold = (quantity - filled) * leg.ratio if not leg.buy else ZERO
+        if not account.margin and sold > account.sellable(leg.instrument):
+            return Failure(f"Insufficient holdings of leg {leg.instrument.code}")
+    expected = price if price is not None else ComboQuote(instrument, legs).ask * Decimal("1.05")
+    cost = max(expected, ZERO) * (quantity - filled) * instrument.multiplier
+    power = account.power(market, instrument.currency, changed)
+    if cost > power:
+        return Failure(
+            f"Insufficient buying power: {cost:.2f} needed, {max(power, ZERO):.2f} {instrument.currency.name} available"
+        )
+    return Terms(instrument, True, quantity, price, short=False, legs=legs)
+
+
+def strategy(legs: Sequence[Leg]) -> int:
+    """The OptionStrategyType of two legs where it is one of the plain ones, else CUSTOM."""
+    if len(legs) != 2 or len({leg.ratio * leg.instrument.multiplier for leg in legs}) > 1:
+        return CUSTOM
+    one, other = legs
+    options = [leg.instrument for leg in legs if leg.instrument.kind is Kind.OPTION]
+    if len(options) == 1:
+        return COVERED
+    if not options or options[0].owner is not options[1].owner:
+        return CUSTOM
+    same_expiry = options[0].expiry == options[1].expiry
+    same_strike = options[0].strike == options[1].strike
+    if options[0].side != options[1].side:
+        return CUSTOM if not same_expiry or one.buy is not other.buy else STRADDLE if same_strike else STRANGLE
+    if one.buy is other.buy:
+        return CUSTOM
+    return SPREAD if same_expiry else CALENDAR if same_strike else DIAGONAL
