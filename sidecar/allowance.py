@@ -8,11 +8,11 @@ from typing import Any
 
 from sidecar.grants import Grant
 from sidecar.policy.decision import Decision
+from sidecar.policy.exact import plain
 from sidecar.policy.key import HoursWindow, Key
 from sidecar.policy.rules import within_hours
 from sidecar.policy.trading import Standing, TradingState
 from sidecar.policy.usage import Usage
-from sidecar.policy.worth import plain
 
 
 def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing) -> dict[str, Any]:

@@ -22,24 +22,26 @@ from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
 from sidecar.facts.shares import Shares
-from sidecar.gathering import Gathering
+from sidecar.gathering import Gathering, judged
 from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import (
     CancelOrder,
     Intent,
+    ModifyOp,
     ModifyOrder,
     PlaceCombo,
     PlaceOrder,
     SubscribeAccounts,
+    TrdEnv,
     Unlock,
 )
-from sidecar.intents.read import read, set_tag
+from sidecar.intents.read import complete_change, read, set_tag
 from sidecar.keys.ring import KeyStore
 from sidecar.ledger.ledger import Ledger
-from sidecar.ledger.reservation import Reservation
 from sidecar.metrics import Metrics
 from sidecar.policy.decide import decide, explain, screen
 from sidecar.policy.decision import Code, Decision, Finding, Refusal
@@ -48,6 +50,8 @@ from sidecar.policy.trading import Standing, TradingState
 from sidecar.policy.usage import Facts, Terms, Usage
 from sidecar.recorder import Recorder
 from sidecar.request_record import args_hash, endpoint_of, order_fields
+from sidecar.reserving import reservation_of
+from sidecar.unlocking import Unlocking
 from sidecar.wire import catalog, replies
 from sidecar.wire.catalog import CATALOG, Direction, Row
 
@@ -137,9 +141,11 @@ class Gate:
         instruments: Instruments,
         quotes: Quotes,
         positions: Positions,
+        orders: Orders,
         metrics: Metrics,
         settings: GateSettings,
         trading: Callable[[str], Standing],
+        unlocking: Unlocking,
         spawn: Callable[..., asyncio.Task[Any]],
         changes: ChangeBudget | None = None,
         shares: Shares | None = None,
@@ -153,11 +159,13 @@ class Gate:
         self._accounts = accounts
         self._facts = Gathering(
             grants=grants, ledger=ledger, accounts=accounts, instruments=instruments, quotes=quotes, positions=positions,
-            trading=trading,
+            orders=orders,
+            trading=trading, locked_since=unlocking.locked_by_client,
         )  # fmt: skip
         self._settings = settings
         self.trading = trading
         """The trading state in force for a key, by its id."""
+        self._unlocking = unlocking
         self._changes = changes or ChangeBudget()
         self._shares = shares or Shares()
         self._spawn = spawn
@@ -229,7 +237,7 @@ class Gate:
         if self.closing and asked.is_order:
             stopping = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
             return self.refuse_asked(asked, stopping)
-        if not isinstance(intent, PlaceOrder) or self._facts.unsure_of_account(intent):
+        if intent is None or not asked.is_order or self._facts.unsure_of_account(intent):
             return None
         if not self._facts.asks_opend(asked.caller, intent):
             return None
@@ -241,8 +249,10 @@ class Gate:
         return not isinstance(asked.intent, Unlock)
 
     def waits(self, asked: Asked) -> bool:
-        """Whether deciding it takes more than memory: a price, the disk, or an account not yet known."""
-        return asked.is_order or (asked.intent is not None and self._facts.unsure_of_account(asked.intent))
+        """Whether deciding it takes more than memory: a price, the disk, an account not yet known, or OpenD unlocked."""
+        intent = asked.intent
+        unsure = intent is not None and self._facts.unsure_of_account(intent)
+        return asked.is_order or unsure or self._opens_opend(intent)
 
     def prefetch(self, asked: Asked) -> None:
         """Start gathering facts for a request that waits behind others of its connection."""
@@ -253,22 +263,21 @@ class Gate:
         """An error is a value here: it is nobody's until the request's turn comes."""
         assert asked.intent is not None
         try:
-            return await self._facts.gather(asked.caller, asked.intent, lambda: self._is_hopeless(asked))
+            return await self._facts.gather(asked.caller, asked.intent, lambda known: self._is_hopeless(asked, known))
         except UpstreamError as error:
             return error
 
-    def _is_hopeless(self, asked: Asked) -> bool:
-        return not asked.rehearsal and self._screen(asked) is not None
+    def _is_hopeless(self, asked: Asked, known: Facts) -> bool:
+        return not asked.rehearsal and self._screen(asked, known) is not None
 
-    def _screen(self, asked: Asked) -> Refusal | None:
-        """Why it is refused whatever OpenD would say, as far as memory tells."""
+    def _screen(self, asked: Asked, known: Facts | None = None) -> Refusal | None:
+        """Why it is refused whatever OpenD would say, as far as memory tells; `known` adds the order behind a change."""
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return grant
         assert asked.intent is not None
-        return screen(
-            grant.key, asked.intent, self._facts.remembered(asked.intent, grant.key.id), self.grants.now()
-        ).refusal
+        facts = self._facts.completed(asked.intent, grant.key.id, Facts(resting=known.resting if known else None))
+        return screen(grant.key, asked.intent, facts, self.grants.now()).refusal
 
     # -- decide ---------------------------------------------------------------------------------------------------
 
@@ -306,7 +315,8 @@ class Gate:
             self._count_allowed(asked)
             return Forward(asked, record=record)
         if isinstance(intent, Unlock):
-            # the owner unlocks OpenD; a bot that does it at its start is told yes and runs on
+            # whoever unlocks OpenD, a bot that does it at its start is told yes and runs on
+            self._unlocking.asked(grant.key.id, unlock=intent.unlock)
             self._recorder.note(self._record(asked, "allow", decision))
             self._count_allowed(asked)
             return Answered(replies.success(asked.row.response or "", 0))
@@ -327,6 +337,8 @@ class Gate:
                 return self.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
             facts = await self._facts.refreshed(asked.intent, facts)
         if not asked.is_order:
+            if self._opens_opend(asked.intent) and self._screen(asked) is None:
+                await self._opened(asked.intent)  # a cancel goes on, whatever became of that: OpenD has the last word
             return self.decide_now(asked)
         reserved = self._decide_and_reserve(asked, facts)
         if isinstance(reserved, Refused):
@@ -334,6 +346,7 @@ class Gate:
         try:
             with self.metrics.stage("record"):
                 await self._recorder.commit(reserved)
+            locked = await self._opened(asked.intent)
         except RecordError as error:
             self._ledger.release(asked.decision_id)
             return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
@@ -341,7 +354,7 @@ class Gate:
             self._ledger.release(asked.decision_id)
             self.refuse_asked(asked, Refusal(Code.CLIENT_GONE, "the sidecar stopped before the order was sent"))
             raise
-        refusal = self._last_look(asked, reserved.policy, obstacle)
+        refusal = locked or self._last_look(asked, facts, reserved.policy, obstacle)
         if refusal is not None:
             self._ledger.release(asked.decision_id)
             return self.refuse_asked(asked, refusal)
@@ -397,30 +410,35 @@ class Gate:
             decision = decide(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal, decision)
-        if not isinstance(intent, PlaceOrder):
-            return self.refuse_asked(asked, Refusal(Code.ORDER_UNKNOWN, f"{asked.row.name} cannot be judged yet"))
+        assert isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder)
         asked.args_hash = args_hash(asked.intent, asked.message)
-        remark = set_tag(asked.message, asked.decision_id) if self._settings.tag_orders else intent.remark
-        self._ledger.reserve(
-            Reservation(
-                decision_id=asked.decision_id,
-                key_id=grant.key.id,
-                at=now,
-                kind="place",
-                acc_id=intent.account.acc_id,
-                env=intent.account.env,
-                market=intent.security.market,
-                symbol=intent.security.symbol,
-                side=intent.side,
-                order_type=intent.order_type,
-                qty=intent.qty,
-                price=intent.price,
-                value=decision.worth.value if decision.worth else None,
-                currency=decision.worth.currency if decision.worth else None,
-                remark=remark,
-            )
-        )
+        remark = self._complete(asked, intent, facts)
+        self._ledger.reserve(reservation_of(asked.decision_id, grant.key.id, now, intent, facts, decision, remark))
         return self._record(asked, "allow", decision)
+
+    def _complete(self, asked: Asked, intent: PlaceOrder | PlaceCombo | ModifyOrder, facts: Facts) -> str:
+        """Put into the message what was judged and the client left open; the remark it goes with."""
+        if isinstance(intent, ModifyOrder):
+            order = judged(intent, facts)
+            if order is not None and intent.op is ModifyOp.NORMAL:
+                complete_change(asked.message, order)
+            return ""
+        return set_tag(asked.message, asked.decision_id) if self._settings.tag_orders else intent.remark
+
+    def _opens_opend(self, intent: Intent | None) -> bool:
+        """Whether OpenD has to be unlocked for it first, and that is the sidecar's to do."""
+        if not isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder | CancelOrder):
+            return False
+        return intent.account.env is TrdEnv.REAL and self._unlocking.must_open(intent.account.acc_id)
+
+    async def _opened(self, intent: Intent) -> Refusal | None:
+        """Why OpenD could not be unlocked for it."""
+        if (
+            isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder | CancelOrder)
+            and intent.account.env is TrdEnv.REAL
+        ):
+            return await self._unlocking.open(intent.account.acc_id)
+        return None
 
     def _unfit(self, intent: Intent | None) -> Refusal | None:
         """Orders stop (and cancels go on) while the keys are stale or the clock cannot be trusted, changes of orders while
@@ -434,14 +452,16 @@ class Gate:
         return self._changes.refusal(intent)
 
     def _last_look(
-        self, asked: Asked, decided_under: str | None, obstacle: Callable[[], Refusal | None]
+        self, asked: Asked, facts: Facts, decided_under: str | None, obstacle: Callable[[], Refusal | None]
     ) -> Refusal | None:
         """INVARIANT: after the write and before the first byte: is the key still good for this, may orders pass, can it be sent."""
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return grant
-        halted = self.trading(grant.key.id).state is not TradingState.ACTIVE
-        changed = self._screen(asked) if halted or self.grants.revision != decided_under else None
+        key_id = grant.key.id
+        locked = self._unlocking.locked_by_client(key_id) is not None
+        halted = locked or self.trading(key_id).state is not TradingState.ACTIVE
+        changed = self._screen(asked, facts) if halted or self.grants.revision != decided_under else None
         return changed or self._unfit(asked.intent) or obstacle()
 
     def share(self, caller: Caller, row: Row, asked: Asked | None = None) -> Refused | None:
@@ -540,8 +560,8 @@ class Gate:
         )
 
 
-def _placing(intent: Intent) -> PlaceOrder | None:
-    return intent if isinstance(intent, PlaceOrder) else None
+def _placing(intent: Intent) -> PlaceOrder | PlaceCombo | None:
+    return intent if isinstance(intent, PlaceOrder | PlaceCombo) else None
 
 
 def _scope_missing(row: Row, grant: Grant) -> Refusal:

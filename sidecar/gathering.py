@@ -5,28 +5,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
-from sidecar.grants import Caller, Grant, Grants
-from sidecar.intents.model import Intent, PlaceOrder
+from sidecar.grants import Caller, Grants
+from sidecar.intents.model import Intent, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Security
 from sidecar.ledger.ledger import Ledger
+from sidecar.policy.change import raises_the_stake, would_become
 from sidecar.policy.decide import needs
 from sidecar.policy.decision import Refusal
+from sidecar.policy.legs import legs_of
 from sidecar.policy.trading import Standing
-from sidecar.policy.usage import Facts, Need
+from sidecar.policy.usage import Account, Facts, LegFacts, Need, Position
 
 IN_VAIN_MOST = 20
 IN_VAIN_PERIOD = 30.0
-"""After this many unknown securities within these seconds OpenD is not asked on the key's behalf until they have passed."""
+"""After this many unknown securities and orders within these seconds OpenD is not asked on the key's behalf until they have
+passed."""
 
 
 class Gathering:
-    """The facts of requests. `trading` gives the trading state in force for a key, by its id."""
+    """The facts of requests. `trading` gives the trading state in force for a key, by its id; `locked_since` when a client of
+    the key locked it."""
 
     def __init__(
         self,
@@ -37,7 +43,9 @@ class Gathering:
         instruments: Instruments,
         quotes: Quotes,
         positions: Positions,
+        orders: Orders,
         trading: Callable[[str], Standing],
+        locked_since: Callable[[str], datetime | None],
     ) -> None:
         self._grants = grants
         self._ledger = ledger
@@ -45,7 +53,9 @@ class Gathering:
         self._instruments = instruments
         self._quotes = quotes
         self._positions = positions
+        self._orders = orders
         self._trading = trading
+        self._locked_since = locked_since
         self._in_vain: dict[str, deque[float]] = {}
 
     # -- from memory ----------------------------------------------------------------------------------------------
@@ -65,67 +75,150 @@ class Gathering:
             if order is None or account is None
             else self._ledger.owner_of(account.acc_id, order.order_id, order.order_id_ex),
             trading=self._trading(key_id),
+            locked_since=self._locked_since(key_id),
         )
 
     def completed(self, intent: Intent, key_id: str, gathered: Facts) -> Facts:
         """What was gathered, with what memory says at this very moment. Part of the one step that decides."""
         known = self.remembered(intent, key_id)
-        facts = replace(gathered, account=known.account, order_owner=known.order_owner, trading=known.trading)
-        return self._with_reserved(intent, facts)
+        facts = replace(
+            gathered, account=known.account, order_owner=known.order_owner, trading=known.trading,
+            locked_since=known.locked_since,
+        )  # fmt: skip
+        if isinstance(intent, ModifyOrder) and facts.resting is not None:
+            facts = self._with_ledger(intent.account.acc_id, facts.resting, facts)
+        order = judged(intent, facts)
+        return facts if order is None else self._with_reserved(order, facts)
 
-    def _with_reserved(self, intent: Intent, facts: Facts) -> Facts:
+    def _with_ledger(self, acc_id: int, resting: RestingOrder, facts: Facts) -> Facts:
+        """SECURITY: an order is known here by both of its ids and by its tag, whichever of them the request named."""
+        ids = acc_id, resting.order_id, resting.order_id_ex
+        owner = self._ledger.owner_of(*ids) or facts.order_owner or self._ledger.owner_by_remark(resting.order.remark)
+        return replace(facts, order_owner=owner, approved=self._ledger.approved(*ids))
+
+    def _with_reserved(self, order: PlaceOrder | PlaceCombo, facts: Facts) -> Facts:
         """INVARIANT: what is reserved against a holding is counted in the step that decides, over all keys and doors."""
-        position = facts.position
-        if position is None or not isinstance(intent, PlaceOrder):
-            return facts
-        if not self._positions.fresh(position):
-            return replace(facts, position=None)
-        reserved = self._ledger.selling_since(intent.account.acc_id, intent.security.symbol, position.sequence)
-        return replace(facts, position=replace(position, reserved=reserved))
+        legs = [
+            replace(known, position=self._reserved(order.account.acc_id, symbol, known.position))
+            for symbol, known in zip(_symbols(order), known_of(order, facts), strict=True)
+        ]
+        return _with_legs(facts, order, legs)
+
+    def _reserved(self, acc_id: int, symbol: str, position: Position | None) -> Position | None:
+        if position is None or not self._positions.fresh(position):
+            return None
+        return replace(position, reserved=self._ledger.selling_since(acc_id, symbol, position.sequence))
 
     # -- from OpenD -----------------------------------------------------------------------------------------------
 
-    async def gather(self, caller: Caller, intent: Intent, hopeless: Callable[[], bool]) -> Facts:
-        """What must be asked for. `hopeless`: whether it is refused whatever the answers, once its account is known.
+    async def gather(self, caller: Caller, intent: Intent, hopeless: Callable[[Facts], bool]) -> Facts:
+        """What must be asked for. `hopeless`: whether it is refused whatever the rest of the answers; it is asked once
+        its account is known, and again once the order is that it changes.
 
         Raises UpstreamError where the account cannot be looked up.
         """
         if self.unsure_of_account(intent):
             await self._accounts.ensure(intent.account.acc_id)  # type: ignore[union-attr]  # only those that name one
-            if hopeless():
+            if hopeless(Facts()):
                 return Facts()  # refused in the step that follows
         grant = self._grants.of(caller)
-        if isinstance(grant, Refusal) or not isinstance(intent, PlaceOrder):
-            return Facts()  # refused, or decided without them, in the step that follows
-        wanted = needs(grant.key, intent)
+        if isinstance(grant, Refusal):
+            return Facts()
+        facts = Facts()
+        if isinstance(intent, ModifyOrder):
+            facts = Facts(resting=await self._resting(grant.key.id, intent))
+            if facts.resting is None or hopeless(facts):
+                return facts
+        order = judged(intent, facts)
+        if order is None:
+            return facts  # decided without more, in the step that follows
+        wanted = needs(grant.key, order)
         if self._asks_in_vain(grant.key.id):
             wanted -= {Need.INSTRUMENT, Need.QUOTE}
-        security, account = intent.security, self._accounts.get(intent.account.acc_id)
+        account = self._accounts.get(order.account.acc_id)
+        legs = await asyncio.gather(*(self._known(account, each, wanted) for each in _securities(order)))
+        asked_of = [each.instrument if Need.INSTRUMENT in wanted else each.quote for each in legs]
+        if wanted & {Need.INSTRUMENT, Need.QUOTE} and None in asked_of:
+            self._note_in_vain(grant.key.id)
+        return _with_legs(facts, order, legs)
+
+    async def _resting(self, key_id: str, change: ModifyOrder) -> RestingOrder | None:
+        if self._asks_in_vain(key_id):
+            return None
+        resting = await self._orders.get(self._accounts.get(change.account.acc_id), change.order)
+        if resting is None:
+            self._note_in_vain(key_id)
+        return resting
+
+    async def _known(self, account: Account | None, security: Security, wanted: frozenset[Need]) -> LegFacts:
         instrument, quote, position = await asyncio.gather(
             self._instruments.get(security) if Need.INSTRUMENT in wanted else _nothing(),
             self._quotes.get(security) if Need.QUOTE in wanted else _nothing(),
             self._positions.get(account, security) if Need.POSITION in wanted else _nothing(),
         )
-        if (instrument if Need.INSTRUMENT in wanted else quote) is None and wanted & {Need.INSTRUMENT, Need.QUOTE}:
-            self._in_vain.setdefault(grant.key.id, deque(maxlen=IN_VAIN_MOST)).append(time.monotonic())
-        return Facts(instrument=instrument, quote=quote, position=position)
+        return LegFacts(instrument, quote, position)
 
     async def refreshed(self, intent: Intent, facts: Facts) -> Facts:
-        """A holding that grew old while the order waited behind others of its connection is asked for once more."""
-        if facts.position is None or self._positions.fresh(facts.position) or not isinstance(intent, PlaceOrder):
+        """Holdings that grew old while the order waited behind others of its connection are asked for once more."""
+        order = judged(intent, facts)
+        if order is None:
             return facts
-        account = self._accounts.get(intent.account.acc_id)
-        return replace(facts, position=await self._positions.get(account, intent.security))
+        legs = known_of(order, facts)
+        if all(each.position is None or self._positions.fresh(each.position) for each in legs):
+            return facts
+        account = self._accounts.get(order.account.acc_id)
+        positions = await asyncio.gather(*(self._positions.get(account, each) for each in _securities(order)))
+        renewed = [
+            each if each.position is None else replace(each, position=position)
+            for each, position in zip(legs, positions, strict=True)
+        ]
+        return _with_legs(facts, order, renewed)
 
-    def asks_opend(self, caller: Caller, intent: PlaceOrder) -> bool:
+    def asks_opend(self, caller: Caller, intent: Intent) -> bool:
         """Whether deciding it takes an answer from OpenD."""
         grant = self._grants.of(caller)
-        return isinstance(grant, Grant) and bool(needs(grant.key, intent))
+        if isinstance(grant, Refusal):
+            return False
+        if isinstance(intent, PlaceOrder | PlaceCombo):
+            return bool(needs(grant.key, intent))
+        return isinstance(intent, ModifyOrder)
+
+    def _note_in_vain(self, key_id: str) -> None:
+        self._in_vain.setdefault(key_id, deque(maxlen=IN_VAIN_MOST)).append(time.monotonic())
 
     def _asks_in_vain(self, key_id: str) -> bool:
-        """SECURITY: a key that names one unknown security after the other uses up look-ups that all keys share."""
+        """SECURITY: a key that names one unknown security or order after the other uses up look-ups that all keys share."""
         asked = self._in_vain.get(key_id)
         return asked is not None and len(asked) == IN_VAIN_MOST and time.monotonic() - asked[0] < IN_VAIN_PERIOD
+
+
+def judged(intent: Intent, facts: Facts) -> PlaceOrder | PlaceCombo | None:
+    """The order that would be on the market: the one placed, or the one changed as it would become."""
+    if isinstance(intent, PlaceOrder | PlaceCombo):
+        return intent
+    if isinstance(intent, ModifyOrder) and facts.resting is not None and raises_the_stake(intent):
+        return would_become(intent, facts.resting)
+    return None
+
+
+def known_of(order: PlaceOrder | PlaceCombo, facts: Facts) -> tuple[LegFacts, ...]:
+    """What is known of each of its securities."""
+    return tuple(leg.known for leg in legs_of(order, facts, order.qty))
+
+
+def _securities(order: PlaceOrder | PlaceCombo) -> tuple[Security, ...]:
+    return (order.security,) if isinstance(order, PlaceOrder) else tuple(leg.security for leg in order.legs)
+
+
+def _symbols(order: PlaceOrder | PlaceCombo) -> tuple[str, ...]:
+    return tuple(security.symbol for security in _securities(order))
+
+
+def _with_legs(facts: Facts, order: PlaceOrder | PlaceCombo, legs: Sequence[LegFacts]) -> Facts:
+    if isinstance(order, PlaceOrder):
+        (only,) = legs
+        return replace(facts, instrument=only.instrument, quote=only.quote, position=only.position)
+    return replace(facts, legs=tuple(legs))
 
 
 async def _nothing() -> None:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from sidecar.audit.record import endpoint_name
 from sidecar.grants import Caller
-from sidecar.intents.model import CancelOrder, Intent, ModifyOrder, PlaceOrder, Unlock
+from sidecar.intents.model import CancelOrder, Intent, ModifyOrder, PlaceCombo, PlaceOrder, Unlock
 from sidecar.policy.decision import Decision
 from sidecar.wire import packet_id
 from sidecar.wire.catalog import Row
@@ -46,7 +46,22 @@ def order_fields(intent: Intent | None, decision: Decision | None) -> dict[str, 
             qty=intent.qty,
             price=intent.price,
         )
-    elif isinstance(intent, CancelOrder | ModifyOrder):
+    elif isinstance(intent, PlaceCombo):
+        fields.update(
+            market=intent.legs[0].security.market,
+            symbol=intent.symbol,
+            order_type=intent.order_type.name,
+            qty=intent.qty,
+            price=intent.price,
+        )
+    elif isinstance(intent, ModifyOrder):
+        fields.update(
+            order_id=intent.order.order_id or None,
+            order_id_ex=intent.order.order_id_ex or None,
+            qty=intent.qty,
+            price=intent.price,
+        )
+    elif isinstance(intent, CancelOrder):
         fields.update(order_id=intent.order.order_id or None, order_id_ex=intent.order.order_id_ex or None)
     if decision is not None and decision.worth is not None:
         fields.update(value=decision.worth.value, currency=decision.worth.currency)

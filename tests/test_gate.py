@@ -26,6 +26,7 @@ from sidecar.metrics import Metrics
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.trading import ACTIVE
 from sidecar.policy.usage import Account, Instrument, InstrumentKind, Position
+from sidecar.unlocking import Unlocking
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class
 from tests.ledger.ledger_making import MemoryStore
@@ -52,6 +53,10 @@ class World:
         self.holding: Decimal | None = Decimal(1000)
         self.holding_is_old = False
         self.standing = ACTIVE
+        self.env = TrdEnv.SIMULATE
+        self.unlocking = Unlocking(
+            self, password=None, firm_of=lambda acc_id: 0, spawn=lambda work: asyncio.get_running_loop().create_task(work)
+        )  # fmt: skip
         self.gate = Gate(
             grants=Grants(self.keys, machine_id=None),
             keys=self.keys,
@@ -61,9 +66,11 @@ class World:
             instruments=_Lookup(self, "instrument", lambda: Instrument(InstrumentKind.STOCK, Decimal(1), "HKD")),  # type: ignore[arg-type]
             quotes=_Lookup(self, "quote", lambda: self.quote),  # type: ignore[arg-type]
             positions=_Holdings(self),  # type: ignore[arg-type]
+            orders=self,  # type: ignore[arg-type]
             metrics=Metrics(),
             settings=GateSettings(),
             trading=lambda key_id: self.standing,
+            unlocking=self.unlocking,
             spawn=lambda work: asyncio.get_running_loop().create_task(work),
         )
         self.caller = self.gate.grants.identify("tcp", SECRET, "127.0.0.1")
@@ -92,10 +99,13 @@ class World:
         self.records.append(record)
 
     def get(self, acc_id: int) -> Account | None:
-        return Account(ACC, TrdEnv.SIMULATE, frozenset({1})) if acc_id == ACC else None
+        return Account(ACC, self.env, frozenset({1})) if acc_id == ACC else None
 
     async def ensure(self, acc_id: int) -> Account | None:
         return self.get(acc_id)
+
+    async def ask(self, proto_id: int, request: Any, *, timeout: float) -> Any:
+        raise AssertionError(f"the house was asked {proto_id}")
 
     # -- requests
 
@@ -103,7 +113,7 @@ class World:
         request: Any = message_class("Trd_PlaceOrder.Request")()
         c2s = request.c2s
         c2s.packetID.connID, c2s.packetID.serialNo = 1, 1
-        c2s.header.trdEnv, c2s.header.accID, c2s.header.trdMarket = 0, ACC, 1
+        c2s.header.trdEnv, c2s.header.accID, c2s.header.trdMarket = self.env, ACC, 1
         c2s.trdSide, c2s.orderType, c2s.code, c2s.qty, c2s.price, c2s.secMarket = side, 1, "00700", qty, price, 1
         return self.gate.understand(self.caller, catalog.CATALOG[catalog.PLACE_ORDER], lambda: request)
 
@@ -111,7 +121,7 @@ class World:
         request: Any = message_class("Trd_ModifyOrder.Request")()
         c2s = request.c2s
         c2s.packetID.connID, c2s.packetID.serialNo = 1, 2
-        c2s.header.trdEnv, c2s.header.accID, c2s.header.trdMarket = 0, ACC, 1
+        c2s.header.trdEnv, c2s.header.accID, c2s.header.trdMarket = self.env, ACC, 1
         c2s.orderID, c2s.modifyOrderOp, c2s.orderIDEx = 0, 2, order_id_ex
         return self.gate.understand(self.caller, catalog.CATALOG[catalog.MODIFY_ORDER], lambda: request)
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from rich.text import Text
 
-from sidecar.policy.worth import plain
+from sidecar.policy.exact import plain
 
 Record = Mapping[str, Any]
 """The fields of one line, numbers as Decimal or int."""

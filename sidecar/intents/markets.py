@@ -99,6 +99,11 @@ def security_of_order(trd_market: int, sec_market: int, code: object) -> tuple[S
     return _security(_MARKETS[sec_market], trd_market, code), sec_market
 
 
+def takes_orders(trd_market: int) -> bool:
+    """Whether there can be orders in it; fund markets, for one, are only read."""
+    return trd_market in _ROUTES
+
+
 def security_of_leg(trd_market: int, qot_market: int, code: object) -> Security:
     """The security of one leg of a combo. Raises BodyError as `security_of_order` does."""
     sec_market = _SEC_MARKET_OF_QOT.get(qot_market)
@@ -113,6 +118,11 @@ def security_of_report(trd_market: int, sec_market: int, code: object) -> Securi
     if market is None or not isinstance(code, str) or not code:
         return None
     return Security(market.word, f"{market.prefix}.{code}", market.qot_market, code, trd_market)
+
+
+def security_of_leg_report(trd_market: int, qot_market: int, code: object) -> Security | None:
+    """As `security_of_report`, for a leg, which OpenD names by QotMarket."""
+    return security_of_report(trd_market, _SEC_MARKET_OF_QOT.get(qot_market, 0), code)
 
 
 def symbol_of_quote(qot_market: int, code: str) -> str | None:

@@ -161,6 +161,11 @@ class PlaceCombo:
     remark: str = ""
     time_in_force: int = 0
 
+    @property
+    def symbol(self) -> str:
+        """What it trades, in the order of its legs: `BUY 1 US.AAPL + SELL 1 US.MSFT`."""
+        return " + ".join(f"{leg.side} {leg.qty_ratio:f} {leg.security.symbol}" for leg in self.legs)
+
 
 @dataclass(frozen=True, slots=True)
 class ModifyOrder:
@@ -174,6 +179,20 @@ class ModifyOrder:
     price: Decimal | None = None
     aux_price: Decimal | None = None
     adjust_limit: Decimal | None = None
+    trail: Trail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestingOrder:
+    """An order as OpenD lists it (2201), with both of its ids: what a change names, and what it would change."""
+
+    order: PlaceOrder | PlaceCombo
+    order_id: int
+    order_id_ex: str
+    filled: Decimal = Decimal(0)
+    """Units filled so far, part of the order's quantity."""
+    status: int = 0
+    """OpenD's OrderStatus."""
 
 
 @dataclass(frozen=True, slots=True)

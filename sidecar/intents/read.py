@@ -42,6 +42,7 @@ __all__ = [
     "OrderStatus",
     "PlaceReply",
     "PushSubject",
+    "complete_change",
     "read",
     "read_order",
     "read_place_reply",
@@ -55,7 +56,7 @@ _OPS = {int(op): op for op in ModifyOp}
 _TIMES_IN_FORCE = frozenset(range(4))
 _SESSIONS = frozenset(range(5))
 _TRAIL_TYPES = frozenset(range(3))
-_TRAIL_RATIO = 1
+_TRAIL_RATIO, _TRAIL_AMOUNT = 1, 2
 _PRED_SIDES = frozenset(range(3))
 _JP_ACCOUNTS = frozenset(range(17))
 _TRIGGERED = frozenset({10, 11, 12, 13})
@@ -97,6 +98,26 @@ def set_tag(request: Message, decision_id: str) -> str:
         message.c2s.remark = f"#{decision_id}"
     remark: str = message.c2s.remark
     return remark
+
+
+def complete_change(request: Message, order: PlaceOrder | PlaceCombo) -> None:
+    """Say in a change (2205) all of what was judged: what it left out is filled in from the order as it would become.
+
+    INVARIANT: OpenD is asked for exactly the order that was approved, whatever other changes it takes before this one.
+    """
+    message: Any = request
+    c2s = message.c2s
+    if not c2s.HasField("qty"):
+        c2s.qty = float(order.qty)
+    if order.price is not None and not c2s.HasField("price"):
+        c2s.price = float(order.price)
+    if isinstance(order, PlaceCombo):
+        return
+    if order.aux_price is not None and not c2s.HasField("auxPrice"):
+        c2s.auxPrice = float(order.aux_price)
+    if order.trail is not None and not (c2s.trailType and c2s.HasField("trailValue")):
+        c2s.trailType = _TRAIL_RATIO if order.trail.ratio else _TRAIL_AMOUNT
+        c2s.trailValue, c2s.trailSpread = float(order.trail.value), float(order.trail.spread)
 
 
 def _place(c2s: Any) -> PlaceOrder:
@@ -183,6 +204,7 @@ def _change(c2s: Any) -> ModifyOrder | CancelOrder:
         price=fields.exact(c2s.price, "price") if c2s.HasField("price") else None,
         aux_price=fields.exact(c2s.auxPrice, "auxPrice") if c2s.HasField("auxPrice") else None,
         adjust_limit=_adjust_limit(c2s),
+        trail=_trail(c2s),
     )
 
 

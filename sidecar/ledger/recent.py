@@ -6,14 +6,14 @@ from bisect import insort
 from collections import OrderedDict
 from decimal import Decimal
 
-from sidecar.intents.model import PlaceOrder, Side
+from sidecar.intents.model import PlaceCombo, PlaceOrder, Side
 from sidecar.ledger.reservation import Reservation
 
 LONGEST = 86_400.0
 """Seconds for which an order is remembered here: no key can ask for more (keys.fields)."""
 
 _Terms = tuple[int, str, Side | None, Decimal, Decimal | None]
-"""Account, symbol, side, quantity, price. Decimals are the same however they are written: 350 and 350.0."""
+"""Account, symbol (of a combo its legs), side, quantity, price. Decimals are the same however they are written: 350 and 350.0."""
 
 
 class RecentOrders:
@@ -42,10 +42,10 @@ class RecentOrders:
         else:
             self._placed.pop(terms, None)
 
-    def age(self, order: PlaceOrder, at: float) -> float | None:
+    def age(self, order: PlaceOrder | PlaceCombo, at: float) -> float | None:
         """Seconds since the newest order like this one; None where there is none as young as `LONGEST`."""
         self._forget(at - LONGEST)
-        placed = self._placed.get((order.account.acc_id, order.security.symbol, order.side, order.qty, order.price))
+        placed = self._placed.get(_of_order(order))
         return None if placed is None else at - placed[-1][0]
 
     def _forget(self, edge: float) -> None:
@@ -58,3 +58,9 @@ class RecentOrders:
 
 def _of_reservation(one: Reservation) -> _Terms:
     return one.acc_id, one.symbol, one.side, one.qty, one.price
+
+
+def _of_order(one: PlaceOrder | PlaceCombo) -> _Terms:
+    if isinstance(one, PlaceCombo):
+        return one.account.acc_id, one.symbol, None, one.qty, one.price
+    return one.account.acc_id, one.security.symbol, one.side, one.qty, one.price

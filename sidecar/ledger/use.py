@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 
-from sidecar.intents.model import PlaceOrder
+from sidecar.intents.model import PlaceCombo, PlaceOrder
 from sidecar.ledger.recent import RecentOrders
 from sidecar.ledger.reservation import Reservation, Row, State
 from sidecar.policy.usage import Usage
@@ -33,10 +33,23 @@ class Entry:
     """Start of the day in which it counts, unix seconds."""
     order_id: int = 0
     order_id_ex: str = ""
-    ended: bool = False
+    ended: float | None = None
+    """As `Row.ended`."""
+    settled_at: float | None = None
+    """When its fate became known, on the clock that never goes back; of a row that was loaded, when that was."""
     counts_in_rate: bool = True
     taken: bool = False
     """Whether a writer has been given it: then its disappearance must be written too."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still be on the market, or get there. INVARIANT: unknown is open."""
+        return self.state.counts_in_daily_value and self.ended is None
+
+    @property
+    def is_order(self) -> bool:
+        """Whether it put an order on the market, or back there; a modify changes one that is there."""
+        return self.reservation.kind != "modify"
 
     def row(self) -> Row:
         return Row(self.reservation, self.state, self.order_id, self.order_id_ex, self.ended)
@@ -88,7 +101,7 @@ class KeyUse:
         for day in [day for day in self.days if day < edge]:
             del self.days[day]
 
-    def usage(self, at: float, today: float, order: PlaceOrder | None = None) -> Usage:
+    def usage(self, at: float, today: float, order: PlaceOrder | PlaceCombo | None = None) -> Usage:
         """What counts at this moment; `today` is the start of the running day. `order`: the one being judged."""
         oldest = self._prune(at)
         totals: dict[str, Decimal] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-from sidecar.intents.model import Intent, PlaceOrder
+from sidecar.intents.model import Intent, PlaceCombo, PlaceOrder
 from sidecar.policy import caps, order_limits, rules, short_sales, whitelists
-from sidecar.policy.case import Case, Check
+from sidecar.policy.case import Case, Check, case_of
 from sidecar.policy.decision import Code, Decision, Finding, Refusal, Worth
 from sidecar.policy.key import Key
 from sidecar.policy.usage import Facts, Need, Terms, Usage
@@ -70,23 +71,28 @@ def screen(key: Key, intent: Intent, facts: Facts, now: datetime) -> Decision:
     Passing it decides nothing: it saves asking for prices on behalf of an order that will be refused. `now` is aware.
     Never raises.
     """
-    return Decision(tuple(_findings(_SCREEN, Case(key, intent, facts, _NOTHING_USED, now), whole=False)))
+    try:
+        case = case_of(key, intent, facts, _NOTHING_USED, now, _USUAL)
+    except Exception as error:
+        return _unreadable(error)
+    return Decision(tuple(_findings(_SCREEN, case, whole=False)))
 
 
-def needs(key: Key, intent: Intent) -> frozenset[Need]:
-    """The facts `decide` will want for an order that passed the screen. Empty where it needs none."""
-    if not isinstance(intent, PlaceOrder):
-        return frozenset()
+def needs(key: Key, order: PlaceOrder | PlaceCombo) -> frozenset[Need]:
+    """The facts `decide` will want of each security of an order that passed the screen, of a changed one as it would
+    become. Empty where it needs none.
+    """
     wanted = set()
-    if whitelists.asks_for_kind(key, intent):
+    securities = [order.security] if isinstance(order, PlaceOrder) else [leg.security for leg in order.legs]
+    if any(whitelists.asks_for_kind(key, security) for security in securities):
         wanted.add(Need.INSTRUMENT)
     if key.value_capped:
         wanted.add(Need.INSTRUMENT)
-        if needs_quote(intent):
+        if needs_quote(order):
             wanted.add(Need.QUOTE)
-    if order_limits.collar_needs_quote(key, intent):
+    if order_limits.collar_needs_quote(key, order):
         wanted.add(Need.QUOTE)
-    if short_sales.asks_for_position(key, intent):
+    if short_sales.asks_for_position(key, order):
         wanted.add(Need.POSITION)
     return frozenset(wanted)
 
@@ -108,16 +114,28 @@ def explain(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime,
 def _decision(
     key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, terms: Terms, *, whole: bool
 ) -> Decision:
-    value = _worth(key, intent, facts, terms)
-    case = Case(key, intent, facts, usage, now, value, terms)
-    return Decision(tuple(_findings(_ALL, case, whole=whole)), value)
+    try:
+        case = case_of(key, intent, facts, usage, now, terms)
+    except Exception as error:
+        return _unreadable(error)
+    case = case._replace(worth=_worth(case))
+    with suppress(Exception):  # refused by the rule that needs it
+        case = case._replace(counts=caps.counts(case))
+    return Decision(tuple(_findings(_ALL, case, whole=whole)), case.worth, case.counts)
 
 
-def _worth(key: Key, intent: Intent, facts: Facts, terms: Terms) -> Worth | None:
-    if not isinstance(intent, PlaceOrder) or not key.value_capped:
+def _unreadable(error: Exception) -> Decision:
+    """INVARIANT: what cannot even be laid out for the rules is refused."""
+    text = "what the request would trade cannot be told, so it is refused"
+    return Decision((Finding("order", f"{text}: {type(error).__name__}", Refusal(Code.MALFORMED_REQUEST, text)),))
+
+
+def _worth(case: Case) -> Worth | None:
+    order = case.order or case.combo
+    if order is None or not case.key.value_capped:
         return None
     try:
-        return worth(intent, facts, terms)
+        return worth(order, case.facts, case.terms)
     except Exception:
         return None  # refused by the rules that need it
 

@@ -24,6 +24,8 @@ class Code(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     SCOPE = "scope"
     TRADING_HALTED = "trading_halted"
+    REDUCE_ONLY = "reduce_only"
+    BREAKER = "breaker"
     KEYS_STALE = "keys_stale"
     ACCOUNT = "account"
     NOT_OWN_ORDER = "not_own_order"
@@ -92,6 +94,8 @@ class Decision:
 
     findings: tuple[Finding, ...]
     worth: Worth | None = None
+    counts: Decimal | None = None
+    """What of `worth` counts against the day's value: of a change the increase only."""
 
     @property
     def refusal(self) -> Refusal | None:

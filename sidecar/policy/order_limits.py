@@ -9,11 +9,11 @@ from __future__ import annotations
 from decimal import Decimal
 from math import ceil
 
-from sidecar.intents.model import Intent, PlaceCombo, PlaceOrder
+from sidecar.intents.model import PlaceCombo, PlaceOrder
 from sidecar.policy.case import Case, passed, refused
 from sidecar.policy.decision import Code, Finding
+from sidecar.policy.exact import EXACT, plain
 from sidecar.policy.key import Key
-from sidecar.policy.worth import EXACT, plain
 
 _SESSIONS = ("none", "RTH", "ETH", "ALL", "OVERNIGHT")
 """OpenD's names (Common.Session), by number."""
@@ -26,11 +26,11 @@ _ZERO, _ONE, _HUNDRED = Decimal(0), Decimal(1), Decimal(100)
 
 def order_type(case: Case) -> Finding | None:
     allowed = case.key.allowed_order_types
-    intent = case.intent
-    if allowed is None or not isinstance(intent, PlaceOrder | PlaceCombo):
+    order = case.order or case.combo
+    if allowed is None or order is None:
         return None
-    name = intent.order_type.name
-    if intent.order_type not in allowed:
+    name = order.order_type.name
+    if order.order_type not in allowed:
         shown = ", ".join(sorted(one.name for one in allowed))
         return refused("order type", Code.ORDER_TYPE, f"order type {name} is not allowed, this key has {shown}")
     return passed("order type", f"{name} is allowed")
@@ -38,12 +38,12 @@ def order_type(case: Case) -> Finding | None:
 
 def extended_hours(case: Case) -> Finding | None:
     """A combo has no way to say that it may fill outside regular hours."""
-    intent = case.intent
-    if case.key.extended_hours is not False or not isinstance(intent, PlaceOrder):
+    order = case.order
+    if case.key.extended_hours is not False or order is None:
         return None
-    told = ["fillOutsideRTH"] if intent.outside_rth else []
-    if intent.session not in _REGULAR:
-        told.append(f"session {_SESSIONS[intent.session]}")
+    told = ["fillOutsideRTH"] if order.outside_rth else []
+    if order.session not in _REGULAR:
+        told.append(f"session {_SESSIONS[order.session] if 0 <= order.session < len(_SESSIONS) else order.session}")
     if told:
         return refused(
             "extended hours",
@@ -56,41 +56,40 @@ def extended_hours(case: Case) -> Finding | None:
 # -- 9: price, quantity, repetition -----------------------------------------------------------------------------------
 
 
-def collar_needs_quote(key: Key, intent: Intent) -> bool:
+def collar_needs_quote(key: Key, order: PlaceOrder | PlaceCombo) -> bool:
     """Whether the collar will ask what the market's price is."""
-    return key.price_collar_pct is not None and isinstance(intent, PlaceOrder) and intent.order_type.priced
+    return key.price_collar_pct is not None and isinstance(order, PlaceOrder) and order.order_type.priced
 
 
 def price_collar(case: Case) -> Finding | None:
     """How far a limit is from the quote on the side that hurts: a buy above, a sale below; where OpenD may move it
     (adjustPrice), at its worst. A type without a limit has nothing to compare.
     """
-    collar, intent = case.key.price_collar_pct, case.intent
-    if collar is None or not isinstance(intent, PlaceOrder | PlaceCombo):
+    collar, order = case.key.price_collar_pct, case.order
+    if collar is None:
         return None
-    if isinstance(intent, PlaceCombo):
-        return refused(
-            "price collar",
-            Code.PRICE_UNAVAILABLE,
-            "there is no quote of a combo order to hold against the price collar",
-        )
-    if not intent.order_type.priced:
-        return passed("price collar", f"an order of type {intent.order_type.name} has no limit price to compare")
-    symbol, quote = intent.security.symbol, case.facts.quote
-    if intent.price is None or quote is None or not quote.is_finite() or not quote > 0:
+    if case.combo is not None:
+        text = "there is no quote of a combo order to hold against the price collar"
+        return refused("price collar", Code.PRICE_UNAVAILABLE, text)
+    if order is None:
+        return None
+    if not order.order_type.priced:
+        return passed("price collar", f"an order of type {order.order_type.name} has no limit price to compare")
+    symbol, quote = order.security.symbol, case.facts.quote
+    if order.price is None or quote is None or not quote.is_finite() or not quote > 0:
         return refused(
             "price collar",
             Code.PRICE_UNAVAILABLE,
             f"the limit cannot be held against this key's price collar: there is no quote for `{symbol}`",
         )
-    sells = intent.side.sells
-    worst = _at_its_worst(intent.price, intent.adjust_limit, sells=sells)
+    sells = order.side.sells
+    worst = _at_its_worst(order.price, order.adjust_limit, sells=sells)
     percent = EXACT.subtract(_HUNDRED, collar) if sells else EXACT.add(_HUNDRED, collar)
     edge = EXACT.multiply(quote, percent).scaleb(-2, EXACT)
     inside = worst >= edge if sells else worst <= edge
     what = f"{'a sale' if sells else 'a buy'} at {plain(worst)}"
-    if worst != intent.price:
-        what += f" (limit {plain(intent.price)} at its worst)"
+    if worst != order.price:
+        what += f" (limit {plain(order.price)} at its worst)"
     where = "below" if sells else "above"
     limit = f"{plain(edge)}, {plain(collar)} % {where} the quote of {plain(quote)}"
     if not inside:
@@ -106,26 +105,28 @@ def _at_its_worst(price: Decimal, adjust_limit: Decimal | None, *, sells: bool) 
 
 
 def order_qty(case: Case) -> Finding | None:
-    limit, intent = case.key.max_order_qty, case.intent
-    if limit is None or not isinstance(intent, PlaceOrder | PlaceCombo):
+    limit, order = case.key.max_order_qty, case.order or case.combo
+    if limit is None or order is None:
         return None
-    qty = intent.qty
-    if isinstance(intent, PlaceCombo):  # as many of each leg
-        qty = EXACT.multiply(qty, max((leg.qty_ratio for leg in intent.legs), default=_ONE))
+    qty = order.qty
+    if isinstance(order, PlaceCombo):  # as many of each leg
+        qty = EXACT.multiply(qty, max((leg.qty_ratio for leg in order.legs), default=_ONE))
     if not qty <= limit:
         return refused("quantity", Code.ORDER_QTY, f"quantity {plain(qty)} is over the limit of {plain(limit)}")
     return passed("quantity", f"{plain(qty)}, the limit is {plain(limit)}")
 
 
 def duplicate(case: Case) -> Finding | None:
-    """One order, sent twice by a mistake or a loop. What OpenD refused, and what was never sent, did not happen."""
+    """One order, sent twice by a mistake or a loop. What OpenD refused, and what was never sent, did not happen.
+    A change repeats nothing."""
     window, intent = case.key.duplicate_window_s, case.intent
     if window is None or not isinstance(intent, PlaceOrder | PlaceCombo):
         return None
-    if isinstance(intent, PlaceCombo):
-        return refused("duplicate", Code.DUPLICATE, "whether a combo order repeats another one cannot be told")
     at = "" if intent.price is None else f" at {plain(intent.price)}"
-    what = f"{intent.side} {plain(intent.qty)} {intent.security.symbol}{at}"
+    if isinstance(intent, PlaceCombo):
+        what = f"{plain(intent.qty)} of {intent.symbol}{at}"
+    else:
+        what = f"{intent.side} {plain(intent.qty)} {intent.security.symbol}{at}"
     age = case.usage.same_order_age
     if age is None or not age < window:
         return passed("duplicate", f"{what} was not placed in the last {window} s")

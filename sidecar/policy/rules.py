@@ -26,7 +26,7 @@ from sidecar.intents.model import (
 from sidecar.policy.case import NEW_ORDER, Case, passed, refused
 from sidecar.policy.decision import Code, Finding
 from sidecar.policy.key import HoursWindow, Key, Scope
-from sidecar.policy.trading import TradingState
+from sidecar.policy.trading import TradingState, locked_told
 
 _ENV_NAME = {TrdEnv.SIMULATE: "paper", TrdEnv.REAL: "real"}
 _MINUTES = "minutes"
@@ -83,6 +83,9 @@ def trading_state(case: Case) -> Finding | None:
         return refused("trading state", Code.TRADING_HALTED, text)
     if standing.state is not TradingState.ACTIVE:
         return refused("trading state", Code.TRADING_HALTED, standing.told(case.now))
+    locked = case.facts.locked_since
+    if locked is not None and case.intent.account.env is TrdEnv.REAL:
+        return refused("trading state", Code.TRADING_HALTED, locked_told(locked, case.now))
     return passed("trading state", standing.state.name)
 
 

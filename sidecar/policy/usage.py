@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from sidecar.intents.model import TrdEnv
+from sidecar.intents.model import RestingOrder, TrdEnv
 from sidecar.policy.currency import Rates
 from sidecar.policy.trading import Standing
 
@@ -48,6 +49,17 @@ class OrderOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class Approved:
+    """What the ledger has of an order that is to be changed; None: nothing of the kind."""
+
+    qty: Decimal | None = None
+    """The total it was last approved for. OpenD's list may not show it yet."""
+    value: Decimal | None = None
+    """The highest total it was ever approved for, in `currency`."""
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """What an account may sell of one security without going short, and what is already promised of it."""
 
@@ -59,6 +71,22 @@ class Position:
     """Of the ledger, up to which `sellable` is sure to show what was reserved."""
     asked_at: float = 0.0
     """When OpenD was asked, on the clock of who asked."""
+    net: Decimal | None = None
+    """Units held, below 0 where it is short; None: not clear."""
+    price: Decimal | None = None
+    """What OpenD says one unit held is worth now; None where it does not say."""
+    open_buys: Decimal | None = None
+    """Units of all buys of every key that are on the market or under way; None: not counted, and refused."""
+    open_sells: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegFacts:
+    """What was found out about one security of an order."""
+
+    instrument: Instrument | None = None
+    quote: Decimal | None = None
+    position: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,14 @@ class Facts:
     """The account's holding of what the order sells."""
     trading: Standing | None = None
     """The strictest trading state that holds for the key."""
+    locked_since: datetime | None = None
+    """Since when (aware) real trading under the key is locked by a client of its own; None: it is not."""
+    legs: tuple[LegFacts, ...] = ()
+    """Of a combo order, in the order of its legs."""
+    resting: RestingOrder | None = None
+    """The order that is to be changed."""
+    approved: Approved | None = None
+    """What the ledger has of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +122,8 @@ class Usage:
     cancels_last_minute: int = 0
     daily_value: dict[str, Decimal] = field(default_factory=dict)
     """Reserved and accepted value of the running day, per currency."""
+    open_orders: int = 0
+    """Orders of the key that may still be on the market, or on their way there."""
     same_order_age: float | None = None
     """Seconds since the key last placed an order like the one being judged; None: not within a day, or not asked."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-from sidecar.intents.model import CancelOrder, Intent, PlaceCombo, PlaceOrder, Security, Side
+from sidecar.intents.model import CancelOrder, Intent, Security
 from sidecar.policy.case import Case, passed, refused
 from sidecar.policy.decision import Code, Finding
 from sidecar.policy.key import Key
@@ -28,7 +27,7 @@ def market(case: Case) -> Finding | None:
             f"a key with allowed_markets {_CANNOT_CANCEL_ALL}",
         )
     seen = ""
-    for security in _securities(case.intent):
+    for security in (leg.security for leg in case.legs):
         if not _in_markets(allowed, security, case.facts.account):
             return refused(
                 "market",
@@ -59,12 +58,12 @@ def _symbol(case: Case, *, last: bool) -> Finding | None:
             f"a key with allowed_symbols {_CANNOT_CANCEL_ALL}",
         )
     detail = ""
-    for security in _securities(case.intent):
+    for leg in case.legs:
+        security, instrument = leg.security, leg.known.instrument
         if named(allowed, security):
             detail = f"{security.symbol} is allowed"
             continue
         entries = _option_entries(allowed, security)
-        instrument = case.facts.instrument if isinstance(case.intent, PlaceOrder) else None
         if entries and _underlying_open(security, instrument):
             if instrument is None and not last:
                 detail = f"{security.symbol} may be an allowed option"
@@ -85,10 +84,10 @@ def named(allowed: frozenset[str], security: Security) -> bool:
     return security.symbol in allowed or f"{security.symbol.partition('.')[0]}.*" in allowed
 
 
-def asks_for_kind(key: Key, order: PlaceOrder) -> bool:
+def asks_for_kind(key: Key, security: Security) -> bool:
     """Whether only the instrument's kind can tell if the symbol is allowed."""
     allowed = key.allowed_symbols
-    return allowed is not None and not named(allowed, order.security) and bool(_option_entries(allowed, order.security))
+    return allowed is not None and not named(allowed, security) and bool(_option_entries(allowed, security))
 
 
 def _option_entries(allowed: frozenset[str], security: Security) -> tuple[str, ...]:
@@ -123,7 +122,7 @@ def side(case: Case) -> Finding | None:
     if allowed is None:
         return None
     seen = ""
-    for one in _sides(case.intent):
+    for one in (leg.side for leg in case.legs):
         if one not in allowed:
             return refused("side", Code.SIDE, f"side {one} is not allowed, this key has {', '.join(sorted(allowed))}")
         seen = one
@@ -132,22 +131,6 @@ def side(case: Case) -> Finding | None:
 
 def _cancels_everything(intent: Intent) -> bool:
     return isinstance(intent, CancelOrder) and intent.for_all
-
-
-def _securities(intent: Intent) -> Iterator[Security]:
-    if isinstance(intent, PlaceOrder):
-        yield intent.security
-    elif isinstance(intent, PlaceCombo):
-        for leg in intent.legs:
-            yield leg.security
-
-
-def _sides(intent: Intent) -> Iterator[Side]:
-    if isinstance(intent, PlaceOrder):
-        yield intent.side
-    elif isinstance(intent, PlaceCombo):
-        for leg in intent.legs:
-            yield leg.side
 
 
 def _in_markets(allowed: frozenset[str], security: Security, account: Account | None) -> bool:

@@ -1,13 +1,15 @@
-"""What an order counts as against caps, in exact arithmetic, and numbers as people read them; knows no limit."""
+"""What an order counts as against caps, in exact arithmetic; knows no limit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from decimal import Decimal
 
-from sidecar.intents.model import OrderType, PlaceOrder, Trail
+from sidecar.intents.model import OrderType, PlaceCombo, PlaceOrder, Trail
 from sidecar.policy.decision import Worth
-from sidecar.policy.usage import Facts, InstrumentKind, Terms
+from sidecar.policy.exact import EXACT, plain
+from sidecar.policy.legs import legs_of
+from sidecar.policy.usage import Facts, Instrument, InstrumentKind, Terms
 
 VALUED_KINDS = frozenset(
     {
@@ -20,12 +22,8 @@ VALUED_KINDS = frozenset(
 )
 """What is worth quantity × price × multiplier; of everything else that is not certain."""
 
-EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
-"""INVARIANT: money is never rounded; an amount too long even for this refuses instead."""
-
-_ONE = Decimal(1)
+_ZERO, _ONE = Decimal(0), Decimal(1)
 _PER_CENT = Decimal("0.01")
-_LONGEST = 40
 _TRIGGERED = frozenset({OrderType.STOP, OrderType.MARKET_IF_TOUCHED})
 """The types without a price that wait for a trigger price."""
 _TRAILING = frozenset({OrderType.TRAILING_STOP, OrderType.TRAILING_STOP_LIMIT})
@@ -39,26 +37,72 @@ class CountedPrice:
     basis: str
 
 
-def worth(order: PlaceOrder, facts: Facts, terms: Terms) -> Worth | None:
-    """Quantity × price × multiplier in the security's currency; None when an input is missing."""
+def worth(order: PlaceOrder | PlaceCombo, facts: Facts, terms: Terms) -> Worth | None:
+    """Quantity × price × multiplier in the security's currency; of a combo the sum over its legs, whichever way they go.
+    None when an input is missing.
+    """
+    if isinstance(order, PlaceCombo):
+        return _worth_of_combo(order, facts, terms)
     instrument = facts.instrument
-    if order.amount is not None or instrument is None or instrument.kind not in VALUED_KINDS:
-        return None
-    multiplier = instrument.multiplier
-    if multiplier is None or not multiplier > 0 or not instrument.currency:
+    if order.amount is not None or unvalued(instrument) is not None or instrument is None:
         return None
     price = counted_price(order, facts.quote, terms)
     if not isinstance(price, CountedPrice) or not order.qty > 0:
         return None
+    multiplier, currency = instrument.multiplier or _ZERO, instrument.currency
     value = EXACT.multiply(EXACT.multiply(order.qty, price.amount), multiplier)
-    currency = instrument.currency
     factors = f"{plain(order.qty)} × {plain(price.amount)} ({price.basis}) × {plain(multiplier)}"
     return Worth(value, currency, f"{factors} = {plain(value)} {currency}")
 
 
-def needs_quote(order: PlaceOrder) -> bool:
+def unvalued(instrument: Instrument | None) -> str | None:
+    """Why what is not known of an instrument, or is known, forbids to say what it is worth; None where it can be said."""
+    if instrument is None:
+        return "OpenD does not say what `{symbol}` is"
+    if instrument.kind not in VALUED_KINDS:
+        return f"`{{symbol}}` is of kind {instrument.kind.value}, which cannot be held against this key's value limits"
+    if instrument.multiplier is None or not instrument.multiplier > 0 or not instrument.currency:
+        return "OpenD does not say the contract size or currency of `{symbol}`"
+    return None
+
+
+def _worth_of_combo(combo: PlaceCombo, facts: Facts, terms: Terms) -> Worth | None:
+    """A leg has no price of its own: it counts at the quote. Never less than the net price asks for: a debit far above
+    the quotes is paid all the same.
+    """
+    total, largest, currencies, parts = _ZERO, _ZERO, set(), []
+    for leg in legs_of(combo, facts, combo.qty):
+        instrument, price = leg.known.instrument, leg_price(combo, leg.security.symbol, leg.known.quote, terms)
+        if instrument is None or unvalued(instrument) is not None or isinstance(price, str) or not leg.added > 0:
+            return None
+        multiplier = instrument.multiplier or _ZERO
+        total = EXACT.add(total, EXACT.multiply(EXACT.multiply(leg.added, price.amount), multiplier))
+        largest = max(largest, multiplier)
+        currencies.add(instrument.currency)
+        parts.append(
+            f"{plain(leg.added)} {leg.security.symbol} × {plain(price.amount)} ({price.basis}) × {plain(multiplier)}"
+        )
+    if len(currencies) != 1:
+        return None
+    (currency,) = currencies
+    explanation = f"{' + '.join(parts)} = {plain(total)} {currency}"
+    net = _ZERO if combo.price is None else EXACT.multiply(EXACT.multiply(combo.qty, abs(combo.price)), largest)
+    if net > total:
+        factors = f"{plain(combo.qty)} × {plain(abs(combo.price or _ZERO))} (net price) × {plain(largest)}"
+        return Worth(net, currency, f"{factors} = {plain(net)} {currency}, more than its legs' {plain(total)}")
+    return Worth(total, currency, explanation)
+
+
+def leg_price(combo: PlaceCombo, symbol: str, quote: Decimal | None, terms: Terms) -> CountedPrice | str:
+    """What one unit of a leg counts at, or in words why that cannot be told."""
+    if quote is None or not quote > 0:
+        return f"a leg of a combo counts at the market price, and there is no quote for `{symbol}`"
+    return CountedPrice(quote, "quote") if combo.order_type.priced else _buffered(CountedPrice(quote, "quote"), terms)
+
+
+def needs_quote(order: PlaceOrder | PlaceCombo) -> bool:
     """Whether the order counts at no less than the market's price: it sells, or it has no price of its own."""
-    return order.side.sells or not order.order_type.priced
+    return isinstance(order, PlaceCombo) or order.side.sells or not order.order_type.priced
 
 
 def counted_price(order: PlaceOrder, quote: Decimal | None, terms: Terms) -> CountedPrice | str:
@@ -97,6 +141,10 @@ def _unpriced(order: PlaceOrder, quote: Decimal | None, terms: Terms) -> Counted
         if order.trail is None:
             return f"what {kind} without trailType and trailValue is worth cannot be told"
         reference = _higher(reference, _trailed(quote, order.trail), "trigger")
+    return _buffered(reference, terms)
+
+
+def _buffered(reference: CountedPrice, terms: Terms) -> CountedPrice:
     factor = EXACT.add(_ONE, EXACT.multiply(terms.price_buffer_pct, _PER_CENT))
     basis = f"{reference.basis} {plain(reference.amount)} + {plain(terms.price_buffer_pct)} %"
     return CountedPrice(EXACT.multiply(reference.amount, factor), basis)
@@ -115,11 +163,3 @@ def _higher(counted: CountedPrice, price: Decimal | None, basis: str) -> Counted
 
 def _at(price: Decimal | None, name: str) -> str:
     return f"without a {name}" if price is None else f"with a {name} of {plain(price)}"
-
-
-def plain(number: Decimal) -> str:
-    """A number in digits, without exponent and trailing zeros: 100000, 0.05."""
-    if not number.is_finite() or abs(number.adjusted()) > _LONGEST:
-        return str(number)
-    digits = format(number, "f")
-    return digits.rstrip("0").rstrip(".") if "." in digits else digits

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from case_tables import Row, rows
 
+from sidecar.gathering import judged
 from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.usage import Need
 
@@ -58,7 +59,8 @@ def test_the_screen_refuses_nothing_the_decision_allows(row: Row) -> None:
 
 @TABLE
 def test_an_allowed_order_needs_no_fact_that_was_not_asked_for(row: Row) -> None:
-    wanted = needs(row.key, row.intent)
+    order = judged(row.intent, row.facts)
+    wanted = needs(row.key, order) if order is not None else frozenset()
     facts = replace(
         row.facts,
         instrument=row.facts.instrument if Need.INSTRUMENT in wanted else None,

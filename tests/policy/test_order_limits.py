@@ -21,7 +21,7 @@ from sidecar.intents.model import (
     TrdEnv,
 )
 from sidecar.policy import order_limits
-from sidecar.policy.case import Case, Check
+from sidecar.policy.case import Check, case_of
 from sidecar.policy.decision import Code, Finding
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.usage import Facts, Usage
@@ -47,7 +47,7 @@ KEY = Key(
 
 
 def judged(rule: Check, intent: PlaceOrder | PlaceCombo, key: Key = KEY, quote: Decimal | None = None) -> Finding:
-    finding = rule(Case(key, intent, Facts(quote=quote), Usage(), datetime(2026, 11, 20, tzinfo=UTC)))
+    finding = rule(case_of(key, intent, Facts(quote=quote), Usage(), datetime(2026, 11, 20, tzinfo=UTC)))
     assert finding is not None
     return finding
 
@@ -57,9 +57,8 @@ def judged(rule: Check, intent: PlaceOrder | PlaceCombo, key: Key = KEY, quote: 
     [
         (order_limits.order_qty, Code.ORDER_QTY, "quantity 30 is over the limit of 29"),
         (order_limits.price_collar, Code.PRICE_UNAVAILABLE, "no quote of a combo order"),
-        (order_limits.duplicate, Code.DUPLICATE, "cannot be told"),
     ],
-    ids=["by its largest leg", "without a quote of the whole", "without a memory of its legs"],
+    ids=["by its largest leg", "without a quote of the whole"],
 )
 def test_a_combo_is_refused_by_every_limit_it_cannot_be_held_against(rule: Check, code: Code, says: str) -> None:
     refusal = judged(rule, COMBO).refusal
@@ -69,7 +68,7 @@ def test_a_combo_is_refused_by_every_limit_it_cannot_be_held_against(rule: Check
 
 
 def test_a_combo_has_no_way_to_trade_outside_regular_hours() -> None:
-    assert order_limits.extended_hours(Case(KEY, COMBO, Facts(), Usage(), datetime.now(UTC))) is None
+    assert order_limits.extended_hours(case_of(KEY, COMBO, Facts(), Usage(), datetime.now(UTC))) is None
 
 
 @pytest.mark.parametrize("quote", ["Infinity", "-Infinity", "NaN", "0", "-1"])

@@ -23,7 +23,7 @@ from sidecar.intents.model import (
     Side,
     TrdEnv,
 )
-from sidecar.policy.case import Case
+from sidecar.policy.case import Case, case_of
 from sidecar.policy.decide import needs
 from sidecar.policy.decision import Code, Finding
 from sidecar.policy.key import Key, Scope
@@ -50,7 +50,7 @@ def combo(*sides: Side) -> PlaceCombo:
 
 
 def asked(intent: Intent, facts: Facts = PLENTY, key: Key = KEY) -> Case:
-    return Case(key, intent, facts, Usage(), datetime.now(UTC))
+    return case_of(key, intent, facts, Usage(), datetime.now(UTC))
 
 
 def code(finding: Finding | None) -> Code | None:
@@ -74,8 +74,6 @@ def test_elsewhere_it_is_asked_for(security: Security) -> None:
     [
         (combo(Side.BUY, Side.SELL), Code.POSITION_UNKNOWN),
         (combo(Side.BUY, Side.BUY_BACK), None),
-        (ModifyOrder(ACCOUNT, ModifyOp.NORMAL, REF, Decimal(5), Decimal(1)), Code.POSITION_UNKNOWN),
-        (ModifyOrder(ACCOUNT, ModifyOp.ENABLE, REF), Code.POSITION_UNKNOWN),
         (ModifyOrder(ACCOUNT, ModifyOp.DISABLE, REF), None),
         (ModifyOrder(ACCOUNT, ModifyOp.DELETE, REF), None),
         (ReconfirmOrder(ACCOUNT, REF), Code.POSITION_UNKNOWN),

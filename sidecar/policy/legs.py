@@ -1,0 +1,34 @@
+"""What an order trades, security by security, with what is known of each: one leg of a plain order, several of a combo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sidecar.intents.model import PlaceCombo, PlaceOrder, Security, Side
+from sidecar.policy.exact import EXACT
+from sidecar.policy.usage import Facts, LegFacts
+
+_UNKNOWN = LegFacts()
+_ONE = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """`added`: the units it would add to what is on the market; for a change of an order fewer than the order has."""
+
+    security: Security
+    side: Side
+    added: Decimal
+    known: LegFacts
+
+
+def legs_of(order: PlaceOrder | PlaceCombo, facts: Facts, added: Decimal) -> tuple[Leg, ...]:
+    """`added` in the order's own quantity, of which each leg has its ratio."""
+    if isinstance(order, PlaceOrder):
+        return (Leg(order.security, order.side, added, LegFacts(facts.instrument, facts.quote, facts.position)),)
+    known = facts.legs if len(facts.legs) == len(order.legs) else (_UNKNOWN,) * len(order.legs)
+    return tuple(
+        Leg(leg.security, leg.side, EXACT.multiply(added, leg.qty_ratio), each)
+        for leg, each in zip(order.legs, known, strict=True)
+    )
