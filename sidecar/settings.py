@@ -238,8 +238,19 @@ class Upstream:
     connect_timeout: Seconds = 5.0
     request_timeout: Seconds = 20.0
     snapshots_kept: Annotated[int, Field(strict=True, ge=1, le=59)] = 20
+    changes: Annotated[int, Field(strict=True, ge=2, le=10_000)] = 20
+    changes_period: Seconds = 30.0
+    changes_gap: Annotated[float, Field(strict=True, ge=0, le=5, allow_inf_nan=False)] = 0.04
+    changes_kept: Annotated[int, Field(strict=True, ge=1, le=9_999)] = 5
+    """Of `changes` in `changes_period` s of one account: so many are only for cancels."""
     shared_idle: Seconds = 600.0
     """How long the connection that a key's REST, gRPC and MCP clients share outlives their last request."""
+
+    def __post_init__(self) -> None:
+        if self.changes_kept >= self.changes:
+            raise ValueError(
+                f"`changes_kept` {self.changes_kept} leaves nothing of `changes` {self.changes}; make it less"
+            )
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

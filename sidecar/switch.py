@@ -7,17 +7,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
 
 from sidecar.audit.record import NO_KEY, AuditRecord
 from sidecar.border import closest, shown
+from sidecar.cancelling.canceller import Canceller, Order, Run, Why
 from sidecar.decision_id import new_decision_id
 from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller
-from sidecar.ledger.states import States
+from sidecar.ledger.states import BY_ITSELF, States
 from sidecar.ledger.states_file import HALT_NAME, LONGEST_REASON, Change, reason_of
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Scope
@@ -29,7 +30,7 @@ LOOK_EVERY = 0.25
 PATIENCE = 5.0
 """Seconds a disk gets before the owner is told that it did not answer."""
 HALT, RESUME = "halt", "resume"
-_FIELDS = ("key", "reason")
+_FIELDS = ("key", "reason", "cancel_orders")
 
 log = structlog.get_logger()
 
@@ -40,6 +41,8 @@ class Wanted:
 
     key_id: str | None
     reason: str
+    cancel_orders: bool = False
+    """Of a halt: to cancel the working orders too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Done:
     problem: str | None
     still: tuple[Standing, ...]
     """After a resume: what is halted all the same."""
+    cancelling: Run | None = None
+    """After a halt that cancels orders too."""
 
     def tree(self) -> dict[str, Any]:
         return {
@@ -73,6 +78,7 @@ class Done:
             "saved": self.saved,
             "problem": self.problem,
             "still_halted": [tree_of(one) for one in self.still],
+            "cancelling": None if self.cancelling is None else self.cancelling.tree(),
         }
 
 
@@ -87,13 +93,16 @@ class Switch:
     """Of one running sidecar. All methods run on the event loop."""
 
     def __init__(
-        self, *, states: States, gate: Gate, recorder: Recorder, readiness: Callable[[], Sequence[_Problem]],
+        self, *, states: States, gate: Gate, recorder: Recorder, canceller: Canceller,
+        readiness: Callable[[], Sequence[_Problem]],
         upstream: Callable[[], Mapping[str, Any]], spawn: Callable[..., asyncio.Task[Any]],
     ) -> None:  # fmt: skip
         """`readiness` is empty when orders can be served, but for a halt; `upstream` tells of OpenD."""
         self._states = states
         self._gate = gate
         self._recorder = recorder
+        self._canceller = canceller
+        canceller.on_finished = self._cancelled
         self._readiness = readiness
         self._upstream = upstream
         self._spawn = spawn
@@ -111,6 +120,7 @@ class Switch:
                 log.error("trading is halted since before the start", **_described(one))
         if found_now:
             self._noticed(self._states.overall)
+        self._take_up_cancels()
         if not self._states.saved:
             await self._save()
 
@@ -122,6 +132,7 @@ class Switch:
                 halted = self._states.look()
                 if halted is not None:
                     self._noticed(halted)
+                self._take_up_cancels()
                 if not self._states.saved:
                     await self._save()
             except Exception:
@@ -132,6 +143,19 @@ class Switch:
         log.error("trading is halted", **_described(halted))
         change = Change(halted.state, halted.key_id, self._gate.grants.now(), halted.reason, halted.by)
         self._record("sidecar", NO_KEY, None, change)
+
+    def _take_up_cancels(self) -> None:
+        """What the file HALT wants, and what a sidecar that ended before it was through left to the next one."""
+        for key_id in self._states.cancels:
+            if self._canceller.running(key_id) is None and self._canceller.running(None) is None:
+                standing = self._before(key_id)
+                self._canceller.start(Order(key_id, Why.HALT, standing.by or BY_ITSELF))
+
+    def _cancelled(self, run: Run) -> None:
+        """As far as it could be: what is left over is told, not tried for ever."""
+        if run.order.why is Why.HALT:
+            for key_id in self._states.cancels if run.order.key_id is None else (run.order.key_id,):
+                self._states.cancelled(key_id)
 
     # -- the two commands -----------------------------------------------------------------------------------------
 
@@ -154,10 +178,18 @@ class Switch:
             return refusal
         before = self._before(wanted.key_id)
         standing = self._states.halt(wanted.key_id, wanted.reason, who.by)
-        return await self._done(who, wanted, standing, changed=before.state is not TradingState.HALTED)
+        run = None
+        if wanted.cancel_orders:
+            self._states.to_be_cancelled(wanted.key_id)
+            run = self._canceller.start(Order(wanted.key_id, Why.HALT, who.by, who.iface, who.key_id, who.address))
+        done = await self._done(who, wanted, standing, changed=before.state is not TradingState.HALTED)
+        return replace(done, cancelling=run)
 
     async def resume(self, who: Who, wanted: Wanted) -> Done | Refusal:
-        """Of a key that is gone too, since it may come back. Refused while the file HALT cannot be removed."""
+        """Of a key that is gone too, since it may come back. Refused while the file HALT cannot be removed. Orders that are
+        being cancelled because of it are left alone from then on."""
+        if wanted.cancel_orders:
+            return Refusal(Code.MALFORMED_REQUEST, "`cancel_orders` goes with a halt, not with a resume")
         if wanted.key_id is not None and wanted.key_id not in self._states.keys:
             refusal = self._unknown(wanted.key_id)
             if refusal is not None:
@@ -170,6 +202,7 @@ class Switch:
                 f"the file {HALT_NAME} cannot be removed ({reason}), so trading stays halted; remove it and try again"
             )
             return Refusal(Code.LEDGER_UNAVAILABLE, text)
+        self._canceller.stop(wanted.key_id, "trading was resumed")
         after = Standing(key_id=wanted.key_id)
         return await self._done(who, wanted, after, changed=before.state is not TradingState.ACTIVE)
 
@@ -231,6 +264,7 @@ class Switch:
             "keys": [tree_of(one) for _, one in sorted(self._states.keys.items())],
             "saved": self._states.saved,
             "save_problem": None if self._states.saved else self._states.problem,
+            "cancelling": [run.tree() for run in self._canceller],
             "ready": not problems,
             "problems": [{"component": one.component, "message": one.message} for one in problems],
             "upstream": dict(self._upstream()),
@@ -245,20 +279,25 @@ class Switch:
 
 
 def wanted_of(tree: Any) -> Wanted:
-    """What the JSON body of a halt or resume asks for: `{"reason": text}`, and `key` for one key. Raises ValueError with prose."""
+    """What the JSON body of a halt or resume asks for: `{"reason": text}`, `key` for one key, and `cancel_orders` of a halt.
+    Raises ValueError with prose."""
     if not isinstance(tree, dict):
         raise ValueError('the body must be an object, e.g. {"reason": "fat finger"}')
     for name in tree:
         if name not in _FIELDS:
-            raise ValueError(f"{shown(name)} is not a field{closest(str(name), _FIELDS)}; there are `key` and `reason`")
-    key_id, reason = tree.get("key"), tree.get("reason")
+            raise ValueError(
+                f"{shown(name)} is not a field{closest(str(name), _FIELDS)}; there are `key`, `reason` and `cancel_orders`"
+            )
+    key_id, reason, cancel_orders = tree.get("key"), tree.get("reason"), tree.get("cancel_orders", False)
     if key_id is not None and not (isinstance(key_id, str) and key_id):
         raise ValueError("`key` must be the id of a key; leave it out for all trading")
     if not isinstance(reason, str) or not reason.strip():
         raise ValueError("`reason` is missing: say why, everybody who is refused will read it")
     if len(reason.strip()) > LONGEST_REASON:
         raise ValueError(f"`reason` is over {LONGEST_REASON} characters")
-    return Wanted(key_id, reason_of(reason))
+    if not isinstance(cancel_orders, bool):
+        raise ValueError("`cancel_orders` must be true or false")
+    return Wanted(key_id, reason_of(reason), cancel_orders)
 
 
 def tree_of(standing: Standing) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from sidecar.border import closest, shown
+from sidecar.cli.cancel_progress import all_cancelled, follow, run_lines, show
 from sidecar.cli.owner import NoAnswer, ask
 from sidecar.config import load_settings
 from sidecar.errors import ConfigError
@@ -18,12 +20,17 @@ from sidecar.keys.file import load
 from sidecar.keys.machine import default_zone
 from sidecar.ledger import states_file
 from sidecar.ledger.state_dir import StateDir
-from sidecar.ledger.states import States
+from sidecar.ledger.states import BY_FILE, States
 from sidecar.ledger.states_file import HALT_NAME, Change
 from sidecar.policy.trading import Standing, TradingState
 from sidecar.settings import Settings
 from sidecar.switch import OWNER, Wanted, tree_of, wanted_of
 
+_LOCK = {
+    "unknown": "whether OpenD is unlocked is not known",
+    "locked": "OpenD is LOCKED",
+    "unlocked": "OpenD is unlocked",
+}
 _NONE_RUNS = "no sidecar runs with this state directory"
 
 
@@ -48,22 +55,27 @@ def _what(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("halt")
 @_what
+@click.option("--cancel-orders", is_flag=True, help="Cancel all working orders too, or those of the key; waits for it.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON, for programs.")
 @_where
-def halt(key_id: str | None, reason: str, config: Path | None, state_dir: Path | None) -> None:
+def halt(
+    key_id: str | None, reason: str, cancel_orders: bool, as_json: bool, config: Path | None, state_dir: Path | None
+) -> None:
     """Refuse every new order and change at once; cancels go on.
 
     It holds until `resume`, over restarts too. Where no sidecar runs, the next one starts halted. A file HALT in the
-    state directory does the same without this command. Exit code 1 if it does not hold both in memory and on disk.
+    state directory does the same without this command; with a line `cancel-orders` in it also that. Exit code 1 if it
+    does not hold both in memory and on disk, or an order was not cancelled.
     """
     settings, folder = _folder(config, state_dir)
-    wanted = _wanted(key_id, reason)
+    wanted = _wanted(key_id, reason, cancel_orders)
     try:
         done = ask(folder, "POST", "/api/admin/halt", _body(wanted))
     except NoAnswer as error:
         _halt_by_file(folder, wanted, error)
         return
     if done is not None:
-        _say_done(done, "halted")
+        _halted(folder, done, as_json=as_json)
         return
     try:
         state = StateDir.acquire(folder)
@@ -74,9 +86,35 @@ def halt(key_id: str | None, reason: str, config: Path | None, state_dir: Path |
         _known(wanted.key_id, settings)
         states = States(folder)
         standing = states.halt(wanted.key_id, wanted.reason, OWNER.by)
+        if wanted.cancel_orders:
+            states.to_be_cancelled(wanted.key_id)
         _save(states, standing, wanted)
     click.echo(f"{_whose(wanted.key_id)} is halted: {wanted.reason}")
     click.echo(f"on disk only: {_NONE_RUNS}; the next one starts with it")
+    if wanted.cancel_orders:
+        raise ConfigError("NOTHING is cancelled yet: the next sidecar that runs begins with it once it reaches OpenD")
+
+
+def _halted(folder: Path, done: dict[str, Any], *, as_json: bool) -> None:
+    """It holds in the running sidecar; where orders are cancelled, wait until that is over."""
+    run = done["cancelling"]
+    failed = None
+    if not as_json:
+        try:
+            _say_done(done, "halted")
+        except ConfigError as error:
+            if run is None:
+                raise
+            failed = error  # the orders first
+            click.echo(str(error), err=True)
+    if run is not None:
+        console = Console(quiet=as_json)
+        run = done["cancelling"] = follow(folder, run, console)
+        show(run, console)
+    if as_json:
+        click.echo(json.dumps(done, indent=2))
+    if failed is not None or not done["saved"] or (run is not None and not all_cancelled(run)):
+        raise SystemExit(1)
 
 
 @click.command("resume")
@@ -135,15 +173,20 @@ def _folder(config: Path | None, state_dir: Path | None) -> tuple[Settings, Path
     return settings, folder
 
 
-def _wanted(key_id: str | None, reason: str) -> Wanted:
+def _wanted(key_id: str | None, reason: str, cancel_orders: bool = False) -> Wanted:
     try:
-        return wanted_of({"key": key_id, "reason": reason})
+        return wanted_of({"key": key_id, "reason": reason, "cancel_orders": cancel_orders})
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
 def _body(wanted: Wanted) -> dict[str, Any]:
-    return {"reason": wanted.reason, **({} if wanted.key_id is None else {"key": wanted.key_id})}
+    body: dict[str, Any] = {"reason": wanted.reason}
+    if wanted.key_id is not None:
+        body["key"] = wanted.key_id
+    if wanted.cancel_orders:
+        body["cancel_orders"] = True
+    return body
 
 
 def _known(key_id: str | None, settings: Settings) -> None:
@@ -163,13 +206,15 @@ def _halt_by_file(folder: Path, wanted: Wanted, error: ConfigError) -> None:
     if wanted.key_id is not None:
         raise ConfigError(f"{error}; to halt all trading, run this without --key")
     try:
-        states_file.make_halt_file(folder, wanted.reason)
+        states_file.make_halt_file(folder, wanted.reason, cancel_orders=wanted.cancel_orders)
     except OSError as failure:
         reason = (failure.strerror or str(failure)).lower()
         raise ConfigError(
             f"{error}; and `{folder / HALT_NAME}` cannot be written: {reason}. Trading is NOT halted"
         ) from None
     click.echo(f"made `{folder / HALT_NAME}`: a sidecar that runs halts within a second, one that starts later at once")
+    if wanted.cancel_orders:
+        click.echo("it then cancels all working orders as well; its log tells how far it has come")
     raise ConfigError(f"not confirmed: {error}")
 
 
@@ -188,14 +233,15 @@ def _from_disk(folder: Path) -> dict[str, Any]:
             f"{_NONE_RUNS}, and `{states_file.FILE_NAME}` there cannot be read ({error}): one that starts halts"
         ) from None
     overall = found.overall
-    reason = states_file.halt_wanted(folder)
-    if overall.state is TradingState.ACTIVE and reason is not None:
-        overall = Standing(TradingState.HALTED, None, None, reason, "the file HALT")
+    wanted = states_file.halt_wanted(folder)
+    if overall.state is TradingState.ACTIVE and wanted is not None:
+        overall = Standing(TradingState.HALTED, None, None, wanted.reason, BY_FILE)
     return {
         "trading": tree_of(overall),
         "keys": [tree_of(one) for _, one in sorted(found.keys.items())],
         "saved": True,
         "save_problem": None,
+        "cancelling": [],
         "ready": False,
         "problems": [{"component": "sidecar", "message": _NONE_RUNS}],
         "upstream": None,
@@ -230,10 +276,13 @@ def _lines(told: dict[str, Any]) -> list[str]:
     lines += [f"           {_standing(one)}" for one in told["keys"]]
     if not told["saved"]:
         lines.append(f"           NOT ON DISK, a restart would not know this: {told['save_problem']}")
+    for run in told["cancelling"]:
+        lines += [f"           {line}" for line in run_lines(run)]
     lines.append(f"ready      {'yes' if told['ready'] else 'no'}")
     lines += [f"           {one['component']}: {one['message']}" for one in told["problems"]]
     if upstream is not None:
         lines.append(f"OpenD      {upstream['address']}, {'connected' if upstream['up'] else 'not connected'}")
+        lines.append(f"           real trading: {_LOCK.get(upstream.get('lock', ''), upstream.get('lock'))}")
     if told["revision"] is not None:
         lines.append(f"keys       revision {told['revision'][:12]}")
     if told["pid"] is not None:

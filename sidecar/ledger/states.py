@@ -34,6 +34,9 @@ class States:
         self._overall = ACTIVE
         self._keys: dict[str, Standing] = {}
         self._unrecorded: tuple[Change, ...] = ()
+        self._cancels: frozenset[str | None] = frozenset()
+        self._halt_mark: states_file.Mark | None = None
+        """Of the file HALT that was carried out last."""
         self._version = 0
         self._saved = -1
         """The version on disk. -1: none, so that the first save writes the file even where nothing is halted."""
@@ -66,11 +69,16 @@ class States:
 
     # -- changes --------------------------------------------------------------------------------------------------
 
-    def halt(self, key_id: str | None, reason: str, by: str) -> Standing:
-        """At once, in memory; `save` makes it durable. Of what is halted already the beginning stays, the reason is new."""
+    def halt(
+        self, key_id: str | None, reason: str, by: str, *, state: TradingState = TradingState.HALTED, breaker: str = ""
+    ) -> Standing:
+        """At once, in memory; `save` makes it durable. Of what is halted already the beginning stays, the reason is new.
+        What is stricter already stays as it is, and is what holds then: only `resume` makes anything less strict."""
         before = self._overall if key_id is None else self._keys.get(key_id, ACTIVE)
-        since = before.since if before.state is TradingState.HALTED else None
-        standing = Standing(TradingState.HALTED, key_id, since or self._now(), reason, by)
+        if before.state > state:
+            return before
+        since = before.since if before.state is state else None
+        standing = Standing(state, key_id, since or self._now(), reason, by, breaker)
         self._put(standing)
         return standing
 
@@ -81,6 +89,7 @@ class States:
             before = self._overall
         else:
             before = self._keys.get(key_id, ACTIVE)
+        self._cancels -= {key_id}
         self._put(Standing(key_id=key_id))
         return before
 
@@ -89,11 +98,24 @@ class States:
         nothing was. Also takes over what somebody else wrote there, as far as it is stricter."""
         before = self._overall.state
         self._look_at_the_file()
-        if self._overall.state is not TradingState.HALTED:
-            reason = states_file.halt_wanted(self.folder)
-            if reason is not None:
-                self.halt(None, reason, BY_FILE)
+        self._look_for_halt()
         return self._overall if self._overall.state > before else None
+
+    def _look_for_halt(self) -> None:
+        halted = self._overall.state is TradingState.HALTED
+        if halted and states_file.halt_mark(self.folder) == self._halt_mark:
+            return
+        found = states_file.halt_wanted(self.folder)
+        if found is not None and not halted:
+            self.halt(None, found.reason, BY_FILE)
+        mark = None if found is None else found.mark
+        if mark == self._halt_mark:
+            return
+        # what it wants is done once for each time it appears or is changed, not at every start again
+        self._halt_mark = mark
+        self._version += 1
+        if found is not None and found.cancel_orders:
+            self.to_be_cancelled(None)
 
     def _look_at_the_file(self) -> None:
         if self._saving.locked() or not self.saved:
@@ -121,6 +143,23 @@ class States:
         else:
             self._keys[standing.key_id] = standing
         self._version += 1
+
+    # -- whose orders are to be cancelled -------------------------------------------------------------------------
+
+    @property
+    def cancels(self) -> frozenset[str | None]:
+        """The keys whose working orders are still to be cancelled; None in it means everybody's. Outlives a restart."""
+        return self._cancels
+
+    def to_be_cancelled(self, key_id: str | None) -> None:
+        self._cancels |= {key_id}
+        self._version += 1
+
+    def cancelled(self, key_id: str | None) -> None:
+        """As far as they could be."""
+        if key_id in self._cancels:
+            self._cancels -= {key_id}
+            self._version += 1
 
     # -- what the audit does not know yet -------------------------------------------------------------------------
 
@@ -179,7 +218,8 @@ class States:
         self.problem = f"{FILE_NAME} cannot be written: {(error.strerror or str(error)).lower()}"
 
     def _document(self) -> Document:
-        return Document(self._overall, MappingProxyType(dict(self._keys)), self._unrecorded)
+        keys = MappingProxyType(dict(self._keys))
+        return Document(self._overall, keys, self._unrecorded, self._cancels, self._halt_mark)
 
     def _read(self) -> None:
         try:
@@ -195,6 +235,7 @@ class States:
         else:
             if found is not None:
                 self._overall, self._unrecorded = found.overall, found.unrecorded
+                self._cancels, self._halt_mark = found.cancels, found.halt_mark
                 self._keys = {name: one for name, one in found.keys.items() if one.state is not TradingState.ACTIVE}
                 self._saved, self._seen = self._version, states_file.mark(self.folder)
         self.look()

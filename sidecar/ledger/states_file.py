@@ -22,8 +22,11 @@ from sidecar.policy.trading import ACTIVE, Standing, TradingState
 
 FILE_NAME = "states.json"
 HALT_NAME = "HALT"
+CANCEL_LINE = "cancel-orders"
+"""A line in the file HALT that has all working orders cancelled too."""
 LONGEST_REASON = 200
 """Characters."""
+_LARGEST_HALT = 16 * 1024
 _LARGEST = 1024 * 1024
 
 
@@ -38,14 +41,31 @@ class Change:
     by: str
 
 
+Mark = tuple[int, int, int]
+"""By which a file is known again: inode, time of its last change in ns, size."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaltFile:
+    """The file HALT as it was found. `cancel_orders`: it also wants all working orders cancelled. `mark` None: whether there
+    is one cannot be told."""
+
+    reason: str
+    cancel_orders: bool = False
+    mark: Mark | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What the file says. `keys` holds none that is ACTIVE; `unrecorded` are changes made while no sidecar ran, which the
-    audit does not know yet."""
+    audit does not know yet. `cancels`: whose working orders are still to be cancelled (None: everybody's); `halt_mark`: the
+    file HALT that was carried out last."""
 
     overall: Standing = ACTIVE
     keys: Mapping[str, Standing] = field(default_factory=lambda: MappingProxyType({}))
     unrecorded: tuple[Change, ...] = ()
+    cancels: frozenset[str | None] = frozenset()
+    halt_mark: Mark | None = None
 
 
 def read(folder: Path) -> Document | None:
@@ -92,15 +112,15 @@ def write(folder: Path, document: Document) -> None:
     _sync_folder(folder)
 
 
-Mark = tuple[int, int, int]
-
-
 def mark(folder: Path) -> Mark | None:
-    """By which the file that is there now is known again; None where there is none or it cannot be told."""
+    """Of the file that is there now; None where there is none or it cannot be told."""
     try:
-        found = os.lstat(folder / FILE_NAME)
+        return _mark(os.lstat(folder / FILE_NAME))
     except OSError:
         return None
+
+
+def _mark(found: os.stat_result) -> Mark:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
@@ -113,31 +133,51 @@ def set_aside(folder: Path, name: str) -> bool:
     return True
 
 
-def halt_wanted(folder: Path) -> str | None:
-    """The reason on the first line of the file `HALT`, or one of our own; None where there is no such file.
+def halt_wanted(folder: Path) -> HaltFile | None:
+    """The file `HALT`; None where there is none. Its first line is the reason, unless that is `cancel-orders`, which may be
+    any line.
 
     INVARIANT: whatever has that name halts, and so does a folder that cannot be looked into.
     """
     path = folder / HALT_NAME
     try:
-        os.lstat(path)
+        found = _mark(os.lstat(path))
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"whether there is a file {HALT_NAME} cannot be told ({_reason(error)})"
-    first = b""
+        return HaltFile(f"whether there is a file {HALT_NAME} cannot be told ({_reason(error)})")
+    content = b""
     with contextlib.suppress(OSError):
         # Not blocking: a pipe of that name must halt trading, not the sidecar.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _CAREFULLY)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                first = (file.read(8 * LONGEST_REASON) or b"").split(b"\n")[0]
-    return reason_of(first.decode("utf-8", "replace")) or f"there is a file {HALT_NAME} in the state directory"
+                content = file.read(_LARGEST_HALT) or b""
+    lines = content.decode("utf-8", "replace").split("\n")
+    cancels = [_says_cancel(line) for line in lines]
+    first = next((line for line, cancel in zip(lines, cancels, strict=True) if not cancel), "")
+    reason = reason_of(first) or f"there is a file {HALT_NAME} in the state directory"
+    return HaltFile(reason, any(cancels), found)
 
 
-def make_halt_file(folder: Path, reason: str) -> None:
+def halt_mark(folder: Path) -> Mark | None:
+    """Of the file HALT that is there now, as `halt_wanted` gives it; None where there is none or it cannot be told."""
+    try:
+        return _mark(os.lstat(folder / HALT_NAME))
+    except OSError:
+        return None
+
+
+def _says_cancel(line: str) -> bool:
+    """Written in a hurry: `cancel orders`, `--cancel-orders` and `CANCEL_ORDERS` mean the same."""
+    words = line.strip().lower().lstrip("-").replace("_", "-").split()
+    return "-".join(words) == CANCEL_LINE
+
+
+def make_halt_file(folder: Path, reason: str, *, cancel_orders: bool = False) -> None:
     """As the owner would by hand. Raises OSError."""
-    (folder / HALT_NAME).write_text(f"{reason}\n", encoding="utf-8")
+    lines = [reason, *([CANCEL_LINE] if cancel_orders else [])]
+    (folder / HALT_NAME).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     _sync_folder(folder)
 
 
@@ -154,11 +194,21 @@ def reason_of(text: str) -> str:
 def _parsed(tree: Any) -> Document:
     if tree["version"] != 1:
         raise ValueError("of a later version")
-    if tree.keys() - {"version", "all", "keys", "unrecorded"}:
+    if tree.keys() - {"version", "all", "keys", "unrecorded", "cancel", "halt_file"}:
         raise ValueError("fields that are not known")
     overall = _standing(tree["all"], None)
     keys = {str(key_id): _standing(one, str(key_id)) for key_id, one in tree["keys"].items()}
-    return Document(overall, MappingProxyType(keys), tuple(_change(one) for one in tree.get("unrecorded", [])))
+    cancel = tree.get("cancel", {"all": False, "keys": []})
+    cancels = frozenset([*(str(key_id) for key_id in cancel["keys"]), *([None] if cancel["all"] else [])])
+    unrecorded = tuple(_change(one) for one in tree.get("unrecorded", []))
+    return Document(overall, MappingProxyType(keys), unrecorded, cancels, _mark_of(tree.get("halt_file")))
+
+
+def _mark_of(tree: Any) -> Mark | None:
+    if tree is None:
+        return None
+    inode, changed, size = tree
+    return int(inode), int(changed), int(size)
 
 
 def _standing(tree: Any, key_id: str | None) -> Standing:
@@ -168,7 +218,10 @@ def _standing(tree: Any, key_id: str | None) -> Standing:
         raise ValueError("a time without a zone")
     if not (isinstance(tree["reason"], str) and isinstance(tree["by"], str)):
         raise TypeError
-    return Standing(state, key_id, since, reason_of(tree["reason"]), reason_of(tree["by"]))
+    breaker = tree.get("breaker", "")
+    if not isinstance(breaker, str):
+        raise TypeError
+    return Standing(state, key_id, since, reason_of(tree["reason"]), reason_of(tree["by"]), reason_of(breaker))
 
 
 def _change(tree: Any) -> Change:
@@ -187,12 +240,18 @@ def _tree(document: Document) -> dict[str, Any]:
             {"state": one.state.name, "key": one.key_id, "at": one.at.isoformat(), "reason": one.reason, "by": one.by}
             for one in document.unrecorded
         ],
+        "cancel": {
+            "all": None in document.cancels,
+            "keys": sorted(key_id for key_id in document.cancels if key_id is not None),
+        },
+        "halt_file": None if document.halt_mark is None else list(document.halt_mark),
     }
 
 
 def _standing_tree(one: Standing) -> dict[str, Any]:
     since = None if one.since is None else one.since.isoformat()
-    return {"state": one.state.name, "since": since, "reason": one.reason, "by": one.by}
+    tree = {"state": one.state.name, "since": since, "reason": one.reason, "by": one.by}
+    return {**tree, "breaker": one.breaker} if one.breaker else tree
 
 
 def _sync_folder(folder: Path) -> None:
