@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 
 from sidecar.errors import BodyError
 from sidecar.intents.fields import exact, malformed
-from sidecar.intents.markets import security_of_report
-from sidecar.intents.model import AccountRef, OrderType, Security, Side, TrdEnv
+from sidecar.intents.markets import security_of_leg_report, security_of_report
+from sidecar.intents.model import AccountRef, ComboLeg, OrderType, Security, Side, TrdEnv
 from sidecar.wire import catalog
 
 _ENVS = {int(env): env for env in TrdEnv}
@@ -46,6 +46,15 @@ class OrderStatus(IntEnum):
 FAILED_STATUSES = frozenset({OrderStatus.SUBMIT_FAILED, OrderStatus.FAILED})
 """With nothing filled, these say that OpenD refused the order."""
 
+ENDED_STATUSES = FAILED_STATUSES | {
+    OrderStatus.FILLED_ALL,
+    OrderStatus.CANCELLED_PART,
+    OrderStatus.CANCELLED_ALL,
+    OrderStatus.DELETED,
+    OrderStatus.FILL_CANCELLED,
+}
+"""The order never works again. DISABLED is not among them: such an order rests until it is enabled."""
+
 
 class PlaceReply(NamedTuple):
     """OpenD's answer to a place, combo or change. `order_id` 0 and `order_id_ex` "" mean that it named none."""
@@ -74,6 +83,10 @@ class PushSubject:
     price: Decimal | None = None
     fill_qty: Decimal | None = None
     order_status: int | None = None
+    legs: tuple[ComboLeg, ...] = ()
+    """Of a combo; empty where one of them is not understood."""
+    created: float | None = None
+    """Unix seconds, on OpenD's clock."""
 
     @property
     def symbol(self) -> str | None:
@@ -129,7 +142,20 @@ def _of_order(account: AccountRef, order: Any, trd_market: int) -> PushSubject:
         price=_number(order.price) if order.HasField("price") else None,
         fill_qty=_number(order.fillQty) if order.HasField("fillQty") else None,
         order_status=order.orderStatus,
+        legs=_legs(order.comboLegs, order.trdMarket or trd_market),
+        created=order.createTimestamp if order.HasField("createTimestamp") else None,
     )
+
+
+def _legs(reported: Any, trd_market: int) -> tuple[ComboLeg, ...]:
+    legs = []
+    for leg in reported:
+        security = security_of_leg_report(trd_market, leg.security.market, leg.security.code)
+        side, ratio = _SIDES.get(leg.side), _number(leg.qtyRatio)
+        if security is None or side is None or ratio is None:
+            return ()
+        legs.append(ComboLeg(security, side, ratio))
+    return tuple(legs)
 
 
 def _of_fill(account: AccountRef, fill: Any, trd_market: int) -> PushSubject:

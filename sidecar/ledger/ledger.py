@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
-from itertools import islice
 
 import structlog
 
 from sidecar.errors import RecordError
-from sidecar.intents.model import PlaceOrder
+from sidecar.intents.model import PlaceCombo, PlaceOrder
 from sidecar.ledger import clock
 from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, Attempts
+from sidecar.ledger.open_orders import OpenOrders, units
 from sidecar.ledger.orders import OrderMap, order_keys, placed_by
 from sidecar.ledger.reservation import Change, ChangeKey, Dropped, Reservation, Row, State, Store
-from sidecar.ledger.timeline import Timeline
+from sidecar.ledger.timeline import KEPT, Timeline
 from sidecar.ledger.use import EXACT, WINDOW, Entry, KeyUse
-from sidecar.policy.usage import OrderOwner, Usage
+from sidecar.policy.usage import Approved, OrderOwner, Usage
 
 DAY = 86_400.0
 DAYS_KEPT = 8
 """Days whose totals stay in memory, so that a clock set back still finds them."""
 MOST_IN_MEMORY = 50_000
-"""Settled reservations kept in memory; older ones are read from the store when they are asked for."""
+"""Reservations kept in memory, of those that are settled and not open; older ones are read from the store when they are
+asked for."""
+SHOWN_AFTER = 60.0
+"""Seconds after which a list of OpenD's that is asked for is sure to show what was settled before."""
 NOBODY = OrderOwner(key_id="")
 """The owner when the two ids of a request name two different orders. No key can have the empty id, so it is nobody's
 own."""
@@ -62,6 +66,9 @@ class Ledger:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._unsettled: dict[int, dict[str, Entry]] = {}
         self._orders = OrderMap()
+        self._open = OpenOrders()
+        self._done: deque[Entry] = deque()
+        """What may leave memory, in the order in which it may."""
         self._staged: dict[ChangeKey, Change] = {}
         self._timeline = Timeline(elapsed)
         self._newest_day = 0.0
@@ -69,6 +76,7 @@ class Ledger:
         self.on_staged: Callable[[], None] | None = None
         """Called when something is to be written and nothing was before."""
         now = time.time() if now is None else now
+        self._opened = now, elapsed()
         self._watch = clock.ClockWatch(now, elapsed(), self._load(now))
         self._attempts = Attempts(
             store, kept=attempts_kept, now=now, elapsed=elapsed, stage=self._stage,
@@ -77,14 +85,19 @@ class Ledger:
 
     # What a decision is made against
 
-    def usage(self, key_id: str, now: float, order: PlaceOrder | None = None) -> Usage:
+    def usage(self, key_id: str, now: float, order: PlaceOrder | PlaceCombo | None = None) -> Usage:
         """What the key has used: orders and cancels of the last 60 s, and the value of the running day per currency.
         With the `order` that is being judged, also when the key last placed one like it.
         """
         use = self._keys.get(key_id)
         if use is None:
             return Usage()
-        return use.usage(self._elapsed(), self._day_start(now), order)
+        used = use.usage(self._elapsed(), self._day_start(now), order)
+        return replace(used, open_orders=self.open_orders(key_id))
+
+    def open_orders(self, key_id: str) -> int:
+        """Orders of the key that OpenD has not said to have ended, those on their way included."""
+        return self._open.count(key_id)
 
     def clock_ok(self, now: float) -> bool:
         """False while orders must be refused with the code `clock`: for 60 s after the wall clock has jumped, either
@@ -115,29 +128,39 @@ class Ledger:
         At most the reservations in memory are looked through; those made since `sequence` always are, and those settled
         since if it was reached within `timeline.KEPT` seconds.
         """
-        found = dict(self._unsettled.get(acc_id, {}))
+        found = {entry.reservation.decision_id: entry for entry in self._not_shown(acc_id, sequence)}
+        return [entry.reservation for entry in sorted(found.values(), key=lambda entry: entry.sequence)]
+
+    def _not_shown(self, acc_id: int, sequence: int) -> Iterator[Entry]:
+        """Possibly some more than once."""
+        yield from self._unsettled.get(acc_id, {}).values()
         for entry in reversed(self._entries.values()):
             if entry.sequence <= sequence and entry.state.settled:
                 break
             if entry.reservation.acc_id == acc_id and entry.state.counts_in_daily_value and entry.sequence > sequence:
-                found[entry.reservation.decision_id] = entry
+                yield entry
         for entry in self._timeline.settled_since(acc_id, sequence):
             if entry.state.counts_in_daily_value:
-                found[entry.reservation.decision_id] = entry
-        return [entry.reservation for entry in sorted(found.values(), key=lambda entry: entry.sequence)]
+                yield entry
 
     def selling_since(self, acc_id: int, symbol: str, sequence: int) -> Decimal | None:
         """Units of a symbol that every key's sells of the account reserve beyond a fact asked for at `sequence`.
 
-        None where it cannot be told: the legs of a combo are not kept.
+        None where it cannot be told: of a combo whose legs were not kept.
         """
-        total = Decimal(0)
-        for made in self.reserved_since(acc_id, sequence):
-            if made.side is None:
-                return None
-            if made.side.sells and made.symbol == symbol:
-                total = EXACT.add(total, made.qty)
-        return total
+        traded = units(self.reserved_since(acc_id, sequence), symbol)
+        return None if traded is None else traded[1]
+
+    def in_flight(self, acc_id: int, symbol: str, sequence: int) -> tuple[Decimal, Decimal] | None:
+        """Units of a symbol that every key's orders of the account may still buy and sell, beside a fact about its holdings
+        that was asked for at `sequence`: the open orders whole, whatever is filled of them, and what ended too late for the
+        fact to be sure to show it. None as for `selling_since`.
+        """
+        found = {entry.reservation.decision_id: entry.reservation for entry in self._not_shown(acc_id, sequence)}
+        for entry in (*self._open.of_account(acc_id), *self._timeline.ended_since(acc_id, sequence)):
+            if entry.state.counts_in_daily_value:
+                found[entry.reservation.decision_id] = entry.reservation
+        return units(found.values(), symbol)
 
     # The life of a reservation
 
@@ -162,6 +185,7 @@ class Ledger:
         if entry is None:
             return
         self._settle(entry)
+        self._open.drop(entry)
         self._orders.unlink(entry)
         self._keys[entry.reservation.key_id].uncount(entry)
         if entry.taken:
@@ -179,28 +203,112 @@ class Ledger:
         """OpenD has taken it. `order_id` 0 and `order_id_ex` "" mean not told; what was known before stays.
 
         For a place this maps the order to the key; a later call with other ids moves the map (a reply knows better
-        than a guess). An order already reported as failed stays failed; one whose refusal turns out to be wrong
-        counts again.
+        than a guess), and then nothing holds that was heard of the other order. An order already reported as failed
+        stays failed; one whose refusal turns out to be wrong counts again. Said twice it changes nothing.
         """
         entry = self._find(decision_id)
         if entry is None:
             return
-        self._orders.unlink(entry)
+        before = entry.row()
         if entry.reservation.kind == "place":
-            entry.order_id = order_id or entry.order_id
-            entry.order_id_ex = order_id_ex or entry.order_id_ex
-        self._orders.link(entry)
-        if entry.state is State.REFUSED:
+            other = self._rename(entry, order_id or entry.order_id, order_id_ex or entry.order_id_ex)
+        else:
+            other = False
+            self._end_if_nothing_works(entry)
+        failed = entry.state is State.FAILED and not other
+        if not (failed or entry.state.counts_in_daily_value):
             self._keys[entry.reservation.key_id].add_value(entry)
-        self._change(entry, State.FAILED if entry.state is State.FAILED else State.ACCEPTED)
+        entry.ended = None if other else entry.ended
+        if failed or entry.state is State.ACCEPTED:
+            if entry.row() != before:
+                self._track(entry)
+                self._stage(decision_id, entry.row())
+        else:
+            self._change(entry, State.ACCEPTED)
 
     def refused_by_opend(self, decision_id: str) -> None:
-        """OpenD has refused it: the daily value is given back, the attempt still counts in the rate."""
+        """OpenD has refused it: the daily value is given back, the attempt still counts in the rate. An order that OpenD
+        has named all the same is there: it goes on counting."""
+        entry = self._find(decision_id)
+        if entry is not None and entry.reservation.kind == "place" and (entry.order_id or entry.order_id_ex):
+            return
         self._give_back(decision_id, State.REFUSED)
 
     def order_failed(self, decision_id: str) -> None:
         """The order was reported as failed with nothing filled: as `refused_by_opend`, also after `accepted`."""
         self._give_back(decision_id, State.FAILED)
+
+    # The end of an order
+
+    def order_ended(self, acc_id: int, order_id: int, order_id_ex: str) -> list[str]:
+        """It works no longer, in whatever way it ended: nothing of it is open, and changes of it whose fate was not known
+        are settled (unknown is used). Gives the decisions of those; 0 and "" mean not given.
+        """
+        return self._end(self._orders.entries_of_all(order_keys(acc_id, order_id, order_id_ex)))
+
+    def order_disabled(self, acc_id: int, order_id: int, order_id_ex: str, listed: float | None = None) -> list[str]:
+        """As `order_ended`, of an order that may be enabled again: what was approved before it was is ended, not what came
+        since. `listed`: OpenD said it in a list that was asked for at that moment; without, it may be old news.
+        """
+        entries = self._orders.entries_of_all(order_keys(acc_id, order_id, order_id_ex))
+        enabled = [
+            one.sequence
+            for one in entries
+            if one.reservation.kind == "enable" and one.is_open and not (listed is not None and _shown(one, listed))
+        ]
+        return self._end([one for one in entries if not enabled or one.sequence < min(enabled)])
+
+    def moment(self) -> float:
+        """Now, on the clock by which lists of OpenD's are dated."""
+        return self._elapsed()
+
+    def accounts_in_doubt(self) -> frozenset[int]:
+        """Those with orders that may be open; one whose fate is not known may."""
+        return self._open.accounts
+
+    def unlisted(self, acc_id: int, listed: Container[int | str], at: float) -> list[tuple[int, str]]:
+        """The ids of open orders that are missing in the whole list of OpenD's that was asked for at that moment, although
+        OpenD named them `SHOWN_AFTER` seconds before or earlier. `listed`: every id in it, of both kinds.
+
+        OpenD keeps an order in its list as long as it works, and drops it some day after it ended: such an order has ended,
+        and the push that said so was lost. What was reserved for it stays used. An order that OpenD never named is not
+        among them: that it is not listed says nothing about where it is.
+        """
+        found: dict[tuple[int, str], bool] = {}
+        for entry in self._open.of_account(acc_id):
+            ids = entry.order_id, entry.order_id_ex
+            if any(ids) and not any(one and one in listed for one in ids):
+                found[ids] = found.get(ids, True) and _shown(entry, at)
+        return [ids for ids, shown in found.items() if shown]
+
+    def _end(self, entries: list[Entry]) -> list[str]:
+        settled = []
+        for entry in entries:
+            if not entry.is_open:
+                continue
+            entry.ended = self._wall()
+            self._timeline.ended(entry)
+            if entry.state.settled:
+                self._track(entry)
+                self._stage(entry.reservation.decision_id, entry.row())
+            else:
+                settled.append(entry.reservation.decision_id)
+                self._change(entry, State.ACCEPTED)
+        return settled
+
+    def _end_if_nothing_works(self, modify: Entry) -> None:
+        """A modify that is accepted after the order it changes has ended: the order was filled before it came."""
+        if modify.reservation.kind != "modify" or not modify.is_open:
+            return
+        keys = order_keys(modify.reservation.acc_id, modify.order_id, modify.order_id_ex)
+        orders = [one for one in self._orders.entries_of_all(keys) if one.is_order]
+        if orders and not any(one.is_open for one in orders):
+            modify.ended = self._wall()
+            self._timeline.ended(modify)
+
+    def _wall(self) -> float:
+        now, at = self._opened
+        return now + (self._elapsed() - at)
 
     def note_cancel(self, key_id: str, now: float) -> None:
         """Count a cancel; in memory only, because a cancel must not need the disk."""
@@ -268,31 +376,53 @@ class Ledger:
             return None
         return OrderOwner(entry.reservation.key_id)
 
-    def waiting(self, acc_id: int, decision_id: str) -> Reservation | None:
-        """The account's reservation under this decision, while its fate is not known."""
+    def named(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
+        """Whether the ledger knows who placed the order. Of one it knows by one id only, it learns the other."""
+        entry = placed_by(self._of_order(acc_id, order_id, order_id_ex))
+        if entry is None:
+            return False
+        if (order_id and not entry.order_id) or (order_id_ex and not entry.order_id_ex):
+            self._rename(entry, entry.order_id or order_id, entry.order_id_ex or order_id_ex)
+            self._stage(entry.reservation.decision_id, entry.row())
+        return True
+
+    def unnamed(self, acc_id: int, decision_id: str) -> Reservation | None:
+        """The order of the account that was placed under this decision, as long as OpenD has not named it."""
+        entry = self._entries.get(decision_id)
+        if entry is None or entry.reservation.kind != "place" or entry.reservation.acc_id != acc_id:
+            return None
+        return None if entry.order_id or entry.order_id_ex else entry.reservation
+
+    def changing(self, decision_id: str, acc_id: int, order_id: int, order_id_ex: str) -> Reservation | None:
+        """The change of that order that was approved under this decision, while its fate is not known."""
         entry = self._unsettled.get(acc_id, {}).get(decision_id)
-        return None if entry is None else entry.reservation
+        if entry is None or entry.reservation.kind == "place":
+            return None
+        same = (order_id and entry.order_id == order_id) or (order_id_ex and entry.order_id_ex == order_id_ex)
+        return entry.reservation if same else None
 
     def unsettled(self, acc_id: int) -> list[Reservation]:
         """The account's reservations whose fate is not known, oldest first."""
         return [entry.reservation for entry in self._unsettled.get(acc_id, {}).values()]
 
-    def approved_value(self, acc_id: int, order_id: int, order_id_ex: str) -> tuple[Decimal, str] | None:
-        """The highest total the order was ever approved for and its currency: what it was placed with, and every
-        increase since.
-
-        None if the order is not known, or no value was computed when it was placed.
+    def approved(self, acc_id: int, order_id: int, order_id_ex: str) -> Approved | None:
+        """What the order was approved for: the total quantity of its last approval, and the highest value of all (what it
+        was placed with and every increase since; to enable it again is no increase). None for an order not known here.
         """
-        entries = self._of_order(acc_id, order_id, order_id_ex)
-        placed = placed_by(entries)
-        if placed is None or placed.reservation.value is None or placed.reservation.currency is None:
+        entries = [
+            entry for entry in self._of_order(acc_id, order_id, order_id_ex) if entry.state.counts_in_daily_value
+        ]
+        if not entries:
             return None
+        last = max(entries, key=lambda entry: (entry.reservation.at, entry.reservation.decision_id))
+        valued = [entry.reservation for entry in entries if entry.reservation.kind != "enable"]
+        currencies = {one.currency for one in valued if one.value is not None}
+        if len(currencies) != 1:
+            return Approved(last.reservation.qty)
         total = Decimal(0)
-        for entry in entries:
-            value = entry.reservation.value
-            if value is not None and entry.state.counts_in_daily_value:
-                total = EXACT.add(total, value)
-        return total, placed.reservation.currency
+        for one in valued:
+            total = EXACT.add(total, one.value or Decimal(0))
+        return Approved(last.reservation.qty, total, currencies.pop())
 
     # For the recorder
 
@@ -334,6 +464,8 @@ class Ledger:
         for entry in self._entries.values():
             if entry.state.settled and entry.elapsed > at - WINDOW:
                 self._timeline.settled(entry)  # when is not stored; it may have been just now
+            if entry.ended is not None and entry.ended > now - KEPT:
+                self._timeline.ended(entry)
         if newest is not None:
             self._counted_since = newest - DAYS_KEPT * DAY
         for use in self._keys.values():
@@ -350,11 +482,13 @@ class Ledger:
             order_id=row.order_id,
             order_id_ex=row.order_id_ex,
             ended=row.ended,
+            settled_at=self._elapsed() if row.state.settled else None,
         )
         self._entries[row.reservation.decision_id] = entry
         self._orders.link(entry)
         if not entry.state.settled:
             self._unsettled.setdefault(row.reservation.acc_id, {})[row.reservation.decision_id] = entry
+        self._track(entry)
         return entry
 
     def _count(self, entry: Entry) -> None:
@@ -369,7 +503,24 @@ class Ledger:
         if state.settled:
             self._settle(entry)
             self._timeline.settled(entry)
+            entry.settled_at = self._elapsed()
+        self._track(entry)
         self._stage(entry.reservation.decision_id, entry.row())
+
+    def _track(self, entry: Entry) -> None:
+        self._open.look_at(entry)
+        if entry.state.settled and not entry.is_open:
+            self._done.append(entry)
+
+    def _rename(self, entry: Entry, order_id: int, order_id_ex: str) -> bool:
+        """Whether that makes another order of it, and not only a better known one."""
+        before = entry.order_id, entry.order_id_ex
+        if before == (order_id, order_id_ex):
+            return False
+        self._orders.unlink(entry)
+        entry.order_id, entry.order_id_ex = order_id, order_id_ex
+        self._orders.link(entry)
+        return before[0] not in (0, order_id) or before[1] not in ("", order_id_ex)
 
     def _settle(self, entry: Entry) -> None:
         waiting = self._unsettled.get(entry.reservation.acc_id)
@@ -432,16 +583,22 @@ class Ledger:
         return self._orders.entries(keys)
 
     def _forget_old(self) -> None:
-        """Let the oldest settled reservations go from memory, two at a time, so that no single order pays for many."""
+        """Let what was done first go from memory, a few at a time, so that no single order pays for many."""
         edge = self._elapsed() - WINDOW
-        while len(self._entries) > MOST_IN_MEMORY:
-            old = [
-                (decision_id, entry)
-                for decision_id, entry in islice(self._entries.items(), 100)
-                if entry.state.settled and entry.elapsed <= edge and decision_id not in self._staged
-            ][:2]
-            for decision_id, entry in old:
+        for _ in range(4):
+            if len(self._entries) <= MOST_IN_MEMORY or not self._done:
+                return
+            entry = self._done[0]
+            decision_id = entry.reservation.decision_id
+            if self._entries.get(decision_id) is entry and entry.state.settled and not entry.is_open:
+                if entry.elapsed > edge or decision_id in self._staged:
+                    return
                 del self._entries[decision_id]
                 self._orders.unlink(entry)
-            if len(old) < 2:
-                return
+            self._done.popleft()
+
+
+def _shown(entry: Entry, at: float) -> bool:
+    """Whether a list that was asked for at that moment must show it, if OpenD has it."""
+    known = entry.elapsed if entry.settled_at is None else entry.settled_at
+    return known <= at - SHOWN_AFTER

@@ -50,6 +50,11 @@ class OrderMap:
         known = [self._entries[key] for key in keys if key in self._entries]
         return next((entries for entries in known if placed_by(entries) is not None), known[0] if known else [])
 
+    def entries_of_all(self, keys: list[OrderKey]) -> list[Entry]:
+        """Those under any of the keys, each once: what OpenD says of an order is said of all that is known of it."""
+        found = {id(entry): entry for key in keys for entry in self._entries.get(key, ())}
+        return list(found.values())
+
     def absent(self, keys: list[OrderKey]) -> bool:
         """Whether the store is known to have none of them."""
         return self._absent.issuperset(keys)

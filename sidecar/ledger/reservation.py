@@ -25,7 +25,7 @@ class LegUnits:
     symbol: str
     side: Side
     qty: Decimal
-    """Of this leg in all: the order's quantity × the leg's ratio."""
+    """Of this leg in all: what the order adds × the leg's ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,9 @@ class Row:
     state: State
     order_id: int = 0
     order_id_ex: str = ""
-    ended: bool = False
-    """OpenD has said that the order works no longer: filled, cancelled, failed or deleted."""
+    ended: float | None = None
+    """Unix seconds at which it was heard that the order works no longer: filled, cancelled, failed, disabled or deleted.
+    None: as far as is known it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class Store(AttemptStore, Protocol):
     """Where rows are found again; called from the event loop's thread, so answers must come in microseconds."""
 
     def load(self, days: int) -> list[Row]:
-        """The unsettled rows, and those of the last `days` days before the newest one, oldest first."""
+        """The unsettled rows, those of orders that may still work, and those of the last `days` days before the newest one,
+        oldest first."""
 
     def find_decision(self, decision_id: str) -> Row | None: ...
 

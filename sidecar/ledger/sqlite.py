@@ -78,13 +78,14 @@ CREATE INDEX attempts_by_time ON attempts (at_us);
 _SCHEMA_3 = """
 ALTER TABLE reservations ADD COLUMN adds TEXT;
 ALTER TABLE reservations ADD COLUMN legs TEXT NOT NULL DEFAULT '[]';
-ALTER TABLE reservations ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE reservations ADD COLUMN ended_us INTEGER;
+CREATE INDEX open_orders ON reservations (at_us) WHERE state = 'accepted' AND ended_us IS NULL;
 """
 _MIGRATIONS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
 """What makes each version out of the one before it."""
 _COLUMNS = (
     "decision_id, key_id, at_us, kind, acc_id, env, market, symbol, side, order_type, qty, price, value, currency, "
-    "remark, conn, named_id, named_id_ex, state, order_id, order_id_ex, adds, legs, ended"
+    "remark, conn, named_id, named_id_ex, state, order_id, order_id_ex, adds, legs, ended_us"
 )
 _SAVE = f"INSERT OR REPLACE INTO reservations ({_COLUMNS}) VALUES ({', '.join('?' * 24)})"  # noqa: S608 constants only
 _DROP = "DELETE FROM reservations WHERE decision_id = ?"
@@ -136,7 +137,8 @@ class SqliteStore:
 
     def load(self, days: int) -> list[Row]:
         recent = "at_us >= (SELECT MAX(at_us) FROM reservations) - ?"
-        sql = f"{_SELECT} WHERE state IN ('reserved', 'forwarded') OR {recent} ORDER BY at_us"
+        working = "state IN ('reserved', 'forwarded') OR (state = 'accepted' AND ended_us IS NULL)"
+        sql = f"{_SELECT} WHERE {working} OR {recent} ORDER BY at_us"
         return self._rows(sql, (days * _DAY_US,))
 
     def find_decision(self, decision_id: str) -> Row | None:
@@ -363,7 +365,7 @@ def _values(row: Row) -> tuple[Any, ...]:
         row.order_id_ex,
         None if made.adds is None else str(made.adds),
         json.dumps([(leg.symbol, leg.side.value, str(leg.qty)) for leg in made.legs]) if made.legs else "[]",
-        int(row.ended),
+        None if row.ended is None else round(row.ended * 1_000_000),
     )
 
 
@@ -390,4 +392,5 @@ def _row(found: tuple[Any, ...]) -> Row:
         adds=None if found[21] is None else Decimal(found[21]),
         legs=tuple(LegUnits(symbol, Side(side), Decimal(qty)) for symbol, side, qty in json.loads(found[22])),
     )
-    return Row(reservation, State(found[18]), int(found[19]), found[20], bool(found[23]))
+    ended = None if found[23] is None else found[23] / 1_000_000
+    return Row(reservation, State(found[18]), int(found[19]), found[20], ended)

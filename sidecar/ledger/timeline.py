@@ -1,8 +1,8 @@
-"""In which order, and when, reservations came and were settled. Knows no totals and no store."""
+"""In which order, and when, reservations came, were settled, and ended. Knows no totals and no store."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 
 from sidecar.ledger.use import Entry
@@ -10,16 +10,19 @@ from sidecar.ledger.use import Entry
 KEPT = 120.0
 """Seconds that are remembered: longer than any fact is waited for, used again, and lags behind."""
 
+_Events = defaultdict[int, deque[tuple[float, int, Entry]]]
+"""By account: when, under which number, what; in this order."""
+
 
 class Timeline:
-    """Numbers every reservation and every settlement, so that facts from outside can be told apart from them."""
+    """Numbers every reservation, settlement and end, so that facts from outside can be told apart from them."""
 
     def __init__(self, elapsed: Callable[[], float]) -> None:
         self._elapsed = elapsed
         self.sequence = 0
         self._steps: deque[tuple[float, int]] = deque()
-        self._settled: dict[int, deque[tuple[float, int, Entry]]] = {}
-        """By account, in the order in which they were settled."""
+        self._settled: _Events = defaultdict(deque)
+        self._ended: _Events = defaultdict(deque)
 
     def step(self, at: float | None = None) -> int:
         """The next number; reached `at` that time, where it is not now, but never before the one before it."""
@@ -43,15 +46,30 @@ class Timeline:
 
     def settled(self, entry: Entry) -> None:
         """The entry was settled now; once more if it was before."""
+        self._note(self._settled, entry)
+
+    def settled_since(self, acc_id: int, sequence: int) -> Iterator[Entry]:
+        """The account's entries that were settled later than `sequence`, in any state, possibly more than once."""
+        return _since(self._settled, acc_id, sequence)
+
+    def ended(self, entry: Entry) -> None:
+        """The entry's order was heard to have ended now."""
+        self._note(self._ended, entry)
+
+    def ended_since(self, acc_id: int, sequence: int) -> Iterator[Entry]:
+        """The account's entries that ended later than `sequence`."""
+        return _since(self._ended, acc_id, sequence)
+
+    def _note(self, events: _Events, entry: Entry) -> None:
         number, now = self.step(), self._elapsed()
-        of_account = self._settled.setdefault(entry.reservation.acc_id, deque())
+        of_account = events[entry.reservation.acc_id]
         of_account.append((now, number, entry))
         while of_account[0][0] < now - KEPT:
             of_account.popleft()
 
-    def settled_since(self, acc_id: int, sequence: int) -> Iterator[Entry]:
-        """The account's entries that were settled later than `sequence`, in any state, possibly more than once."""
-        for _, number, entry in reversed(self._settled.get(acc_id, ())):
-            if number <= sequence:
-                break
-            yield entry
+
+def _since(events: _Events, acc_id: int, sequence: int) -> Iterator[Entry]:
+    for _, number, entry in reversed(events.get(acc_id, ())):
+        if number <= sequence:
+            break
+        yield entry

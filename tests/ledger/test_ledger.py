@@ -367,15 +367,15 @@ def test_a_modify_raises_the_approved_total_and_owns_nothing() -> None:
     ledger.accepted(placed.decision_id, 7, "EX7")
     raised = reservation(kind="modify", value=Decimal(500), order_id_ex="EX7", key_id="other")
     ledger.reserve(raised)
-    assert ledger.approved_value(ACCOUNT, 7, "") == (Decimal(1500), "HKD")
+    assert _highest(ledger, 7, "") == (Decimal(1500), "HKD")
     assert ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
     ledger.accepted(raised.decision_id, 0, "EX7")
-    assert ledger.approved_value(ACCOUNT, 7, "") == (Decimal(1500), "HKD")
+    assert _highest(ledger, 7, "") == (Decimal(1500), "HKD")
     refused = reservation(kind="modify", value=Decimal(300), order_id_ex="EX7")
     ledger.reserve(refused)
     ledger.refused_by_opend(refused.decision_id)
-    assert ledger.approved_value(ACCOUNT, 0, "EX7") == (Decimal(1500), "HKD")
-    assert ledger.approved_value(ACCOUNT, 0, "EX8") is None
+    assert _highest(ledger, 0, "EX7") == (Decimal(1500), "HKD")
+    assert ledger.approved(ACCOUNT, 0, "EX8") is None
 
 
 def test_later_and_unsettled_reservations_are_added_to_an_older_fact() -> None:
@@ -396,22 +396,27 @@ def test_later_and_unsettled_reservations_are_added_to_an_older_fact() -> None:
 # Memory
 
 
-def test_old_settled_orders_leave_memory_and_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_orders_that_ended_leave_memory_and_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "MOST_IN_MEMORY", 10)
     store, clock = MemoryStore(), Clock()
     ledger = open_ledger(store, clock)
     first = reservation(clock.now)
     ledger.reserve(first)
     ledger.accepted(first.decision_id, 1, "EX1")
-    unsettled = reservation(clock.now)
+    ledger.order_ended(ACCOUNT, 1, "EX1")
+    unsettled, resting = reservation(clock.now), reservation(clock.now)
     ledger.reserve(unsettled)
+    ledger.reserve(resting)
+    ledger.accepted(resting.decision_id, 1_000, "")
     for number in range(2, 30):
         clock.pass_(61)
         made = reservation(clock.now)
         ledger.reserve(made)
         ledger.accepted(made.decision_id, number, f"EX{number}")
+        ledger.order_ended(ACCOUNT, number, f"EX{number}")
         store.commit(ledger.take())
     assert len(ledger._entries) <= 10
+    assert ledger.open_orders("bot") == 2
     assert ledger.unsettled(ACCOUNT) == [unsettled]
     assert ledger.owner_of(ACCOUNT, 1, "") == OrderOwner("bot")
     before = ledger.usage("bot", clock.now).daily_value["HKD"]
@@ -441,3 +446,9 @@ def test_a_store_that_cannot_be_read_does_not_stop_a_cancel() -> None:
     store.error = None
     store.rows["x"] = Row(reservation(key_id="late"), State.ACCEPTED, 7, "")
     assert ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("late")
+
+
+def _highest(ledger: Ledger, order_id: int, order_id_ex: str) -> tuple[Decimal | None, str | None]:
+    approved = ledger.approved(ACCOUNT, order_id, order_id_ex)
+    assert approved is not None
+    return approved.value, approved.currency

@@ -57,6 +57,8 @@ class Trading(RuleBasedStateMachine):
             return
         elif outcome == "refuse":
             self.ledger.refused_by_opend(decision_id)
+            if self.ledger.named(ACCOUNT, 0, f"EX{decision_id}"):
+                return  # an order that OpenD has named is there, whatever else it says
         else:
             self.ledger.order_failed(decision_id)
         self.in_force.discard(decision_id)

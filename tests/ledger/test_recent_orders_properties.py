@@ -52,14 +52,15 @@ class Placing(RuleBasedStateMachine):
     @precondition(lambda self: self.placed.keys() - self.unsent)
     @rule(data=st.data(), taken=st.booleans())
     def opend_answers(self, data: st.DataObject, taken: bool) -> None:
-        """Late, twice and in any order: a refusal may turn out to be wrong."""
+        """Late, twice and in any order: a refusal may turn out to be wrong, and is where OpenD has named the order."""
         decision_id = data.draw(st.sampled_from(sorted(self.placed.keys() - self.unsent)))
         if taken:
             self.ledger.accepted(decision_id, 0, f"EX{decision_id}")
             self.in_force.add(decision_id)
         else:
             self.ledger.refused_by_opend(decision_id)
-            self.in_force.discard(decision_id)
+            if not self.ledger.named(ACCOUNT, 0, f"EX{decision_id}"):
+                self.in_force.discard(decision_id)
 
     @rule(seconds=st.sampled_from([0.5, 10.0, 3_600.0, LONGEST / 2, LONGEST]))
     def time_passes(self, seconds: float) -> None:

@@ -77,14 +77,16 @@ def test_a_row_is_replaced_and_a_dropped_one_is_gone(tmp_path: Path) -> None:
     store.close()
 
 
-def test_load_gives_the_recent_and_the_unsettled(tmp_path: Path) -> None:
+def test_load_gives_the_recent_the_unsettled_and_those_that_may_still_work(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path)
     old_waiting = Row(reservation(NOON - 86_400 * 30), State.FORWARDED)
-    old_done = Row(reservation(NOON - 86_400 * 30), State.ACCEPTED, 1, "")
+    old_working = Row(reservation(NOON - 86_400 * 29), State.ACCEPTED, 3, "")
+    old_done = Row(reservation(NOON - 86_400 * 30), State.ACCEPTED, 1, "", ended=NOON - 86_400 * 29.5)
     recent = Row(reservation(NOON - 86_400 * 7), State.ACCEPTED, 2, "")
     newest = Row(reservation(NOON), State.REFUSED)
-    store.commit([newest, recent, old_done, old_waiting])
-    assert store.load(8) == [old_waiting, recent, newest]
+    store.commit([newest, recent, old_done, old_working, old_waiting])
+    assert store.load(8) == [old_waiting, old_working, recent, newest]
+    assert store.find_order(old_done.reservation.acc_id, 1, "") == [old_done]
     store.close()
 
 
@@ -285,7 +287,10 @@ def test_a_ledger_of_the_first_version_is_brought_forward_with_all_it_holds(tmp_
     store.commit([row], (7, "ab"))
     store.close()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
-    connection.executescript("DROP TABLE attempts; PRAGMA user_version = 1;")
+    connection.executescript(
+        "DROP TABLE attempts; DROP INDEX open_orders; ALTER TABLE reservations DROP COLUMN adds;"
+        "ALTER TABLE reservations DROP COLUMN legs; ALTER TABLE reservations DROP COLUMN ended_us; PRAGMA user_version = 1;"
+    )
     connection.close()
     store = SqliteStore.open(tmp_path)
     store.commit([attempt()])
@@ -294,6 +299,6 @@ def test_a_ledger_of_the_first_version_is_brought_forward_with_all_it_holds(tmp_
     assert store.load_attempts(0, 10) == [attempt()]
     store.close()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     connection.close()
     SqliteStore.open(tmp_path).close()
