@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -14,11 +15,15 @@ import structlog
 import watchfiles
 
 from sidecar.audit.log import AuditLog
+from sidecar.cancelling.account import Means
+from sidecar.cancelling.canceller import Canceller
+from sidecar.change_budget import ChangeBudget, ChangeLimit
 from sidecar.desk import DeskSettings
 from sidecar.desks import Desks
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
 from sidecar.facts.shares import Shares
@@ -42,14 +47,17 @@ from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.metrics import Headroom, Metrics, StateReading
 from sidecar.policy.currency import Rates
 from sidecar.policy.usage import Terms
+from sidecar.reconciling import Reconciling
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings
 from sidecar.repeats import Repeats
 from sidecar.returns import Returns
 from sidecar.settings import Policy, Settings
 from sidecar.settings import TcpListener as TcpSettings
+from sidecar.settling import Settling
 from sidecar.switch import Switch
 from sidecar.tasks import Tasks
+from sidecar.unlocking import Lock, Unlocking, trade_password
 from sidecar.upstream.house import House
 from sidecar.upstream.pool import Pool
 from sidecar.wire import catalog
@@ -57,6 +65,8 @@ from sidecar.wire.encryption import RsaKey
 from sidecar.wire.messages import message_class
 
 log = structlog.get_logger()
+
+_LOCKED = {Lock.UNKNOWN: math.nan, Lock.LOCKED: 1.0, Lock.UNLOCKED: 0.0}
 
 ACCOUNTS_EVERY = 60.0
 """Seconds between two looks at OpenD's account list."""
@@ -80,6 +90,7 @@ class App:
         policy, limits, upstream = settings.policy, settings.limits, settings.upstream
         zone = default_zone(settings.keys.timezone)
         self.keys = KeyStore(settings.keys.file, zone, settings.keys.stale_keys_max, time.monotonic)
+        password = trade_password(settings.unlock)
         doors = [self._door(each) for each in settings.listeners.tcp]
         self._opend_rsa = RsaKey.load(upstream.rsa_key) if upstream.rsa_key else None
         self.state = StateDir.acquire(settings.state_dir)
@@ -101,8 +112,9 @@ class App:
             reply_cap=limits.reply_body, rsa=self._opend_rsa,
         )  # fmt: skip
         self.house = House(
-            self.pool, on_push=self._house_push, on_ready=self._house_ready, on_asked=self.metrics.house_request
-        )
+            self.pool, on_push=self._house_push, on_ready=self._house_ready, on_asked=self.metrics.house_request,
+            on_lost=lambda: self.unlocking.forget(),
+        )  # fmt: skip
         self.accounts = Accounts(self.house, timeout=upstream.connect_timeout)
         facts: dict[str, Any] = {"timeout": policy.facts_timeout}
         self.instruments = Instruments(self.house, self.tasks, max_age=policy.instrument_max_age, **facts)
@@ -114,19 +126,40 @@ class App:
             self.house, self.tasks, self.ledger.sequence_before,
             max_age=policy.position_max_age, lag=policy.position_lag, **facts,
         )  # fmt: skip
+        self.unlocking = Unlocking(
+            self.house, password=password, firm_of=self.accounts.firm_of, spawn=self.tasks.spawn,
+            idle=settings.unlock.relock_idle if password is not None else None, timeout=policy.facts_timeout,
+        )  # fmt: skip
         self.grants = Grants(self.keys, machine_id=_machine_id(), audit_reads=settings.audit.reads)
+        self.changes = ChangeBudget(
+            ChangeLimit(upstream.changes, upstream.changes_period, upstream.changes_gap, upstream.changes_kept)
+        )
         self.gate = Gate(
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
+            orders=Orders(self.house, self.tasks, **facts),
             settings=GateSettings(tag_orders=policy.tag_orders, terms=_terms(policy)),
-            trading=self.states.of, spawn=self.tasks.spawn, shares=shares,
+            trading=self.states.of, unlocking=self.unlocking, spawn=self.tasks.spawn, shares=shares,
+            changes=self.changes,
         )  # fmt: skip
-        self.returns = Returns(
-            grants=self.grants, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts, metrics=self.metrics
+        self.settling = Settling(self.ledger, self.recorder)
+        self.reconciling = Reconciling(
+            self.house, self.accounts, self.ledger, self.settling, timeout=upstream.request_timeout
         )
+        self.settling.on_lost = self.reconciling.wake
+        self.returns = Returns(
+            grants=self.grants, ledger=self.ledger, recorder=self.recorder, settling=self.settling,
+            accounts=self.accounts, metrics=self.metrics, unlocking=self.unlocking,
+        )  # fmt: skip
+        self.canceller = Canceller(
+            means=Means(self.house, self.changes, self.tasks.spawn, self.returns.all_answered),
+            accounts=self.accounts, ledger=self.ledger, recorder=self.recorder, metrics=self.metrics,
+            revision=lambda: self.grants.revision, kept=upstream.changes_kept,
+        )  # fmt: skip
         self.switch = Switch(
-            states=self.states, gate=self.gate, recorder=self.recorder, readiness=self.problems, spawn=self.tasks.spawn,
-            upstream=lambda: {"address": self.pool.address, "up": self.house.up},
+            states=self.states, gate=self.gate, recorder=self.recorder, canceller=self.canceller,
+            readiness=self.problems, spawn=self.tasks.spawn,
+            upstream=lambda: {"address": self.pool.address, "up": self.house.up, "lock": self.unlocking.lock.value},
         )  # fmt: skip
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
         self.desks = Desks(
@@ -176,6 +209,7 @@ class App:
         metrics, recorder = self.metrics, self.recorder
         metrics.set_keys([record.key.id for record in self.keys.ring.records()], self.keys.ring.revision)
         metrics.read_at_scrape(metrics.upstream_up, lambda: float(self.house.up))
+        metrics.read_at_scrape(metrics.upstream_locked, lambda: _LOCKED[self.unlocking.lock])
         metrics.read_at_scrape(metrics.upstream_connections, lambda: float(self.pool.count))
         metrics.read_at_scrape(metrics.ledger_ok, lambda: float(recorder.ledger_ok))
         metrics.read_at_scrape(metrics.audit_ok, lambda: float(recorder.audit_ok))
@@ -219,6 +253,7 @@ class App:
                                 self.house.run(),
                                 self.pool.run(),
                                 self.switch.run(),
+                                self.reconciling.run(),
                                 self._tick(),
                                 self._watch_keys(),
                                 self._refresh_accounts(),
@@ -266,6 +301,7 @@ class App:
                 readiness=self.problems,
                 revision=lambda: self.keys.ring.revision,
                 halted=self.switch.told,
+                lock=lambda: self.unlocking.lock.value,
                 bind=admin.bind,
                 port=admin.port,
             )
@@ -281,6 +317,7 @@ class App:
     async def _close_doors(self) -> None:
         """Accept nobody new, let what is being decided finish and what was sent be answered, then close the clients."""
         self.gate.closing = True
+        self.canceller.close()
         for _, door in self._doors:
             door.stop_accepting()
         deadline = time.monotonic() + self.settings.drain
@@ -290,6 +327,7 @@ class App:
         for _, door in self._doors:
             door.close_clients()
         await asyncio.sleep(0)
+        await self.unlocking.close()
         await self.tasks.drain(1.0)
         for _, door in self._doors:
             await door.stop()
@@ -318,6 +356,7 @@ class App:
         while True:
             await asyncio.sleep(1.0)
             self.ledger.clock_ok(time.time())  # a jump shows only between two looks
+            self.unlocking.tick()
             self.desks.tick()
             for _, door in self._doors:
                 door.tick()
@@ -370,6 +409,7 @@ class App:
         self.quotes.forget()
         self.positions.forget()
         await self._learn_accounts()
+        self.reconciling.wake()
 
     async def _learn_accounts(self) -> None:
         await self.accounts.refresh()

@@ -1,4 +1,4 @@
-"""What comes back from OpenD: replies narrowed to what a key may see, pushes judged, orders settled. Decides no request."""
+"""What comes back from OpenD: replies narrowed to what a key may see, pushes judged, outcomes recorded. Decides no request."""
 
 from __future__ import annotations
 
@@ -18,24 +18,20 @@ from sidecar.errors import BodyError, RecordError
 from sidecar.facts.accounts import Accounts
 from sidecar.gate import Forward, Refused
 from sidecar.grants import Caller, Grant, Grants
-from sidecar.intents.model import TrdEnv
-from sidecar.intents.read import TAG
-from sidecar.intents.replies import FAILED_STATUSES, PushSubject, read_place_reply, read_push
+from sidecar.intents.model import Intent, TrdEnv
+from sidecar.intents.replies import PlaceReply, PushSubject, read_place_reply, read_push
 from sidecar.ledger.ledger import Ledger
-from sidecar.ledger.reservation import Reservation
 from sidecar.metrics import Metrics
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Scope
 from sidecar.recorder import Recorder
+from sidecar.settling import REFUSED, Settling
+from sidecar.unlocking import Unlocking
 from sidecar.wire import catalog
 from sidecar.wire.catalog import CATALOG, Row
 from sidecar.wire.messages import message_class
 
 log = structlog.get_logger()
-
-
-_REFUSED = frozenset({-1, -500})
-"""retType Failed and Invalid: OpenD's own no. Timeout (-100), disconnect (-200) and unknown (-400) may hide an order."""
 
 
 class Sight(Enum):
@@ -54,17 +50,21 @@ class Returns:
         grants: Grants,
         ledger: Ledger,
         recorder: Recorder,
+        settling: Settling,
         accounts: Accounts,
         metrics: Metrics,
+        unlocking: Unlocking,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._grants = grants
         self._ledger = ledger
         self._recorder = recorder
+        self._settling = settling
         self._accounts = accounts
         self._metrics = metrics
+        self._unlocking = unlocking
         self._clock = clock
-        self.on_owner_known: set[Callable[[], None]] = set()
+        self.on_owner_known = settling.on_owner_known
         self._unanswered = 0
         self._answered = asyncio.Event()
 
@@ -115,21 +115,23 @@ class Returns:
         `late`: it was given up before.
         """
         try:
-            await self._settle(forward, response)
+            await self._settle(forward, response, late=late)
         finally:
             if not late:
                 self._one_answered()
 
-    async def _settle(self, forward: Forward, response: Message) -> None:
+    async def _settle(self, forward: Forward, response: Message, *, late: bool) -> None:
         decision_id = forward.asked.decision_id
         reply = read_place_reply(forward.asked.row.id, response)
+        outcome: Outcome = "success" if reply.ret_type == 0 else "failure" if reply.ret_type in REFUSED else "unknown"
+        known = late and forward.reserved and not self._settling.still_to_record(decision_id)
         if forward.reserved:
-            if reply.ret_type in _REFUSED:
-                self._ledger.refused_by_opend(decision_id)
-            elif reply.ret_type == 0:
-                self._accepted(decision_id, reply.order_id, reply.order_id_ex)
-        outcome: Outcome = "success" if reply.ret_type == 0 else "failure" if reply.ret_type in _REFUSED else "unknown"
-        self._outcome(forward, outcome, reply.ret_type, reply.ret_msg, reply.order_id, reply.order_id_ex)
+            self._settling.replied(decision_id, reply)
+            if outcome == "unknown" and forward.record is not None:
+                self._settling.lost(forward.record)
+        self._learn_of_the_lock(forward.asked.intent, reply)
+        if not known:
+            self._outcome(forward, outcome, reply.ret_type, reply.ret_msg, reply.order_id, reply.order_id_ex)
         if forward.reserved:
             try:
                 await self._recorder.flush_ledger()
@@ -139,6 +141,11 @@ class Returns:
                     decision=decision_id,
                     error=str(error),
                 )
+
+    def _learn_of_the_lock(self, intent: Intent | None, reply: PlaceReply) -> None:
+        account = getattr(intent, "account", None)
+        if account is not None and account.env is TrdEnv.REAL and (reply.ret_type == 0 or reply.ret_type in REFUSED):
+            self._unlocking.told(account.acc_id, accepted=reply.ret_type == 0, said=reply.ret_msg)
 
     def gave_up(self, forward: Forward | None, reason: str) -> Refused:
         """What the client is told of an answer that does not come; recorded where it was an order or a cancel."""
@@ -153,7 +160,10 @@ class Returns:
     def order_lost(self, forward: Forward, reason: str) -> None:
         """The answer will not come. INVARIANT: unknown is used: the reservation stays."""
         self._one_answered()
-        self._outcome(forward, "unknown", None, reason)
+        record = forward.record if forward.reserved else None
+        outcome = "unknown" if record is None else self._settling.lost(record)
+        told = "" if outcome == "unknown" else "; what became of the order is known from its push"
+        self._outcome(forward, outcome, None, f"{reason}{told}")
 
     def _outcome(
         self,
@@ -179,11 +189,6 @@ class Returns:
         )
         self._recorder.note(record)
         self._metrics.stage_seconds("upstream", latency)
-
-    def _accepted(self, decision_id: str, order_id: int, order_id_ex: str) -> None:
-        self._ledger.accepted(decision_id, order_id, order_id_ex)
-        for callback in tuple(self.on_owner_known):
-            callback()
 
     # -- pushes ---------------------------------------------------------------------------------------------------
 
@@ -214,7 +219,7 @@ class Returns:
         self._metrics.filtered_push(row.permission.value, caller.key_id or "")
 
     def learn(self, proto_id: int, body: bytes) -> PushSubject | None:
-        """Take from an order push whose order it is and whether it failed. The house connection hears those of all accounts."""
+        """Take from an order push whose order it is and what became of it. The house connection hears those of all accounts."""
         row = CATALOG[proto_id]
         try:
             subject = read_push(proto_id, message_class(row.response or "").FromString(body))
@@ -222,43 +227,12 @@ class Returns:
             log.warning("an order push could not be read", proto_id=proto_id, error=str(error))
             return None
         if proto_id == catalog.UPDATE_ORDER:
-            decision_id = self._reserved_as(subject)
-            if decision_id is not None:
-                self._accepted(decision_id, subject.order_id, subject.order_id_ex)
-            if subject.order_status in FAILED_STATUSES and not subject.fill_qty:
-                failed = self._ledger.decision_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
-                if failed is not None:
-                    self._ledger.order_failed(failed)
+            self._settling.pushed(subject)
         return subject
-
-    def _reserved_as(self, subject: PushSubject) -> str | None:
-        """The reservation an early push belongs to, when its order id is not mapped yet."""
-        acc_id, remark = subject.account.acc_id, subject.remark or ""
-        if TAG.fullmatch(remark):
-            reserved = self._ledger.waiting(acc_id, remark[1:])
-            return remark[1:] if reserved is not None and _same_order(reserved, subject) else None
-        matches = [
-            r.decision_id for r in self._ledger.unsettled(acc_id) if r.remark == remark and _same_order(r, subject)
-        ]
-        if len(matches) != 1:
-            return None
-        known = self._ledger.owner_of(acc_id, subject.order_id, subject.order_id_ex)
-        return matches[0] if known is None else None
 
 
 def _sees_all_orders(grant: Grant) -> bool:
     return Scope.ACC_READ in grant.key.scopes or Scope.TRADE_CANCEL in grant.key.scopes
-
-
-def _same_order(reservation: Reservation, subject: PushSubject) -> bool:
-    """SECURITY: a tag alone is not believed: whoever may write remarks could claim another's order."""
-    return (
-        subject.security is not None
-        and reservation.symbol == subject.security.symbol
-        and reservation.side == subject.side
-        and reservation.order_type == subject.order_type
-        and reservation.qty == subject.qty
-    )
 
 
 def _keep(repeated: Any, wanted: Callable[..., bool]) -> None:
