@@ -15,6 +15,7 @@ import structlog
 import watchfiles
 
 from sidecar.audit.log import AuditLog
+from sidecar.breakers import Breakers
 from sidecar.cancelling.account import Means
 from sidecar.cancelling.canceller import Canceller
 from sidecar.change_budget import ChangeBudget, ChangeLimit
@@ -44,6 +45,7 @@ from sidecar.listeners.mcp.listener import McpListener
 from sidecar.listeners.rest.listener import RestListener
 from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
+from sidecar.loss_watch import LossWatch
 from sidecar.metrics import Headroom, Metrics, StateReading
 from sidecar.policy.currency import Rates
 from sidecar.policy.usage import Terms
@@ -134,12 +136,24 @@ class App:
         self.changes = ChangeBudget(
             ChangeLimit(upstream.changes, upstream.changes_period, upstream.changes_gap, upstream.changes_kept)
         )
+        self.breakers = Breakers(
+            settings.breakers, states=self.states, recorder=self.recorder, metrics=self.metrics,
+            revision=lambda: self.keys.ring.revision,
+        )  # fmt: skip
+        for made in self.ledger.in_memory():
+            self.breakers.remember(made.key_id, made.acc_id, made.at)
+        terms = _terms(policy)
+        self.loss_watch = LossWatch(
+            self.house, self.accounts, self.breakers, currency=settings.breakers.daily_loss_currency, rates=terms.rates,
+            day_start=day_starts(policy.day_rolls_at, policy.day_zone), unknown=self.metrics.losses_unknown.set,
+            timeout=policy.facts_timeout,
+        )  # fmt: skip
         self.gate = Gate(
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
             orders=Orders(self.house, self.tasks, **facts),
-            settings=GateSettings(tag_orders=policy.tag_orders, terms=_terms(policy)),
-            trading=self.states.of, unlocking=self.unlocking, spawn=self.tasks.spawn, shares=shares,
+            settings=GateSettings(tag_orders=policy.tag_orders, terms=terms),
+            trading=self.states.of, unlocking=self.unlocking, breakers=self.breakers, spawn=self.tasks.spawn, shares=shares,
             changes=self.changes,
         )  # fmt: skip
         self.settling = Settling(self.ledger, self.recorder)
@@ -253,6 +267,7 @@ class App:
                                 self.house.run(),
                                 self.pool.run(),
                                 self.switch.run(),
+                                self.loss_watch.run(),
                                 self.reconciling.run(),
                                 self._tick(),
                                 self._watch_keys(),

@@ -17,6 +17,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from sidecar.audit.record import KEY_INVALID, KEY_MISSING, AuditRecord, Outcome
+from sidecar.breakers import Breakers
 from sidecar.change_budget import ChangeBudget
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
@@ -146,6 +147,7 @@ class Gate:
         settings: GateSettings,
         trading: Callable[[str], Standing],
         unlocking: Unlocking,
+        breakers: Breakers,
         spawn: Callable[..., asyncio.Task[Any]],
         changes: ChangeBudget | None = None,
         shares: Shares | None = None,
@@ -166,6 +168,7 @@ class Gate:
         self.trading = trading
         """The trading state in force for a key, by its id."""
         self._unlocking = unlocking
+        self.breakers = breakers
         self._changes = changes or ChangeBudget()
         self._shares = shares or Shares()
         self._spawn = spawn
@@ -232,8 +235,10 @@ class Gate:
         return self.screen(asked) or asked
 
     def screen(self, asked: Asked) -> Refused | None:
-        """Refuse what would be refused whatever OpenD said."""
+        """Refuse what would be refused whatever OpenD said. Once for every order that is no rehearsal and no repeat."""
         intent = asked.intent
+        if asked.is_order:
+            self.breakers.order_came(asked.caller.key_id or "", intent)
         if self.closing and asked.is_order:
             stopping = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
             return self.refuse_asked(asked, stopping)
@@ -360,6 +365,7 @@ class Gate:
             return self.refuse_asked(asked, refusal)
         self._ledger.forwarded(asked.decision_id)
         self._changes.note(asked.intent)
+        self.breakers.order_allowed(reserved.key_id, asked.intent.account.acc_id)  # type: ignore[union-attr]  # an order
         self._count_allowed(asked)
         return Forward(asked, reserved=True, record=reserved)
 
@@ -512,6 +518,8 @@ class Gate:
         return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after, decision_id=decision_id)
 
     def refuse_asked(self, asked: Asked, refusal: Refusal, decision: Decision | None = None) -> Refused:
+        if asked.is_order and not asked.rehearsal:
+            self.breakers.order_refused(asked.caller.key_id or "", refusal.code)
         return self.refuse(
             asked.caller,
             asked.row,

@@ -139,7 +139,7 @@ class _StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
-            "sidecar_trading_state", "Trading state: 0 active, 2 halted", labels=["scope", "key_id"]
+            "sidecar_trading_state", "Trading state: 0 active, 1 reducing, 2 halted", labels=["scope", "key_id"]
         )
         try:
             for key_id, state in self._read():
@@ -188,6 +188,9 @@ class Metrics:
             counter("futu_ws_filtered_pushes", "Pushes a key may not see", "required_scope", "key_id")
         )
         self._refusals = _KeyFamily(counter("sidecar_refusals", "Refusals by our code", "iface", "code", "key_id"))
+        self._breaker_trips = _KeyFamily(
+            counter("sidecar_breaker_trips", "Times a breaker halted a key", "breaker", "key_id")
+        )
         stages = Histogram(
             "sidecar_stage_seconds", "Time of an order in a stage", ["stage"], buckets=STAGE_BUCKETS, registry=registry
         )
@@ -216,6 +219,9 @@ class Metrics:
         self.audit_lag_seconds = gauge("sidecar_audit_lag_seconds", "Age of the oldest audit record not on disk yet")
         self.audit_ok = gauge("sidecar_audit_ok", "1 while audit records can be written")
         self.states_saved = gauge("sidecar_trading_states_saved", "1 while a restart would know the trading states")
+        self.losses_unknown = gauge(
+            "sidecar_daily_loss_unknown_accounts", "Accounts whose loss of the day a breaker is to judge and is not told"
+        )
         self.ledger_ok = gauge("sidecar_ledger_ok", "1 while the ledger can be written")
 
     # -- decisions ------------------------------------------------------------------------------------------------
@@ -230,6 +236,10 @@ class Metrics:
         self._auth_events.child(iface, "reject", key_label).inc()
         self._limit_rejects.child(iface, _LIMIT_REASONS.get(code, OTHER), key_label).inc()
         self._refusals.child(iface, self._codes(code), key_label).inc()
+
+    def breaker_tripped(self, breaker: str, key_id: str) -> None:
+        """Count one halt of a key by a breaker; `breaker` is its name in the settings."""
+        self._breaker_trips.child(breaker, self._key_label(key_id)).inc()
 
     def filtered_push(self, required_scope: str, key_id: str, count: int = 1) -> None:
         """Count pushes that were not passed on; `required_scope` is a scope or the catalog's word for it."""
@@ -273,7 +283,8 @@ class Metrics:
         """The keys now in force: others lose their series. `revision` is that of keys.json."""
         self._key_ids = frozenset(key_ids)
         kept = self._key_ids | {MISSING, INVALID}
-        for family in (self._auth_events, self._limit_rejects, self._filtered_pushes, self._refusals):
+        families = self._auth_events, self._limit_rejects, self._filtered_pushes, self._refusals, self._breaker_trips
+        for family in families:
             family.keep(kept)
         if self._revision is not None:
             self._revision_info.remove(self._revision)

@@ -196,6 +196,8 @@ class Switch:
                 return refusal
         try:
             before = self._states.resume(wanted.key_id)
+            if wanted.key_id is not None:
+                self._gate.breakers.resumed(wanted.key_id)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             text = (

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sidecar.audit.record import AuditRecord
+from sidecar.breakers import Breakers
 from sidecar.errors import RecordError
 from sidecar.gate import Answered, Asked, Forward, Gate, GateSettings, Refused
 from sidecar.grants import Caller, Grants
@@ -22,10 +23,12 @@ from sidecar.intents.model import Security, TrdEnv
 from sidecar.keys.ring import KeyStore
 from sidecar.keys.secret import hash_of
 from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.states import States
 from sidecar.metrics import Metrics
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.trading import ACTIVE
 from sidecar.policy.usage import Account, Instrument, InstrumentKind, Position
+from sidecar.settings import Breakers as Settings
 from sidecar.unlocking import Unlocking
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class
@@ -39,7 +42,7 @@ BOT = {"id": "bot", "hash": hash_of(SECRET), "scopes": ["qot:read", "acc:read", 
 class World:
     """A gate with a real key file, ledger and policy; disk and OpenD are played by the test."""
 
-    def __init__(self, folder: Path, **limits: Any) -> None:
+    def __init__(self, folder: Path, *, breakers: dict[str, Any] | None = None, **limits: Any) -> None:
         self.transcript: list[str] = []
         self.records: list[AuditRecord] = []
         self.path = folder / "keys.json"
@@ -57,6 +60,10 @@ class World:
         self.unlocking = Unlocking(
             self, password=None, firm_of=lambda acc_id: 0, spawn=lambda work: asyncio.get_running_loop().create_task(work)
         )  # fmt: skip
+        self.states = States(folder)
+        self.breakers = Breakers(
+            Settings(**(breakers or {})), states=self.states, recorder=self, metrics=Metrics(), revision=lambda: ""  # type: ignore[arg-type]
+        )  # fmt: skip
         self.gate = Gate(
             grants=Grants(self.keys, machine_id=None),
             keys=self.keys,
@@ -71,6 +78,7 @@ class World:
             settings=GateSettings(),
             trading=lambda key_id: self.standing,
             unlocking=self.unlocking,
+            breakers=self.breakers,
             spawn=lambda work: asyncio.get_running_loop().create_task(work),
         )
         self.caller = self.gate.grants.identify("tcp", SECRET, "127.0.0.1")

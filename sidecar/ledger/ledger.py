@@ -439,6 +439,10 @@ class Ledger:
     def has_staged(self) -> bool:
         return bool(self._staged)
 
+    def in_memory(self) -> list[Reservation]:
+        """The reservations of the last `DAYS_KEPT` days, as far as they are kept in memory, oldest first."""
+        return [entry.reservation for entry in self._entries.values()]
+
     def never_forwarded(self) -> list[Reservation]:
         """Reservations that no one has said were forwarded; after a restart, those that may never have been sent."""
         return [

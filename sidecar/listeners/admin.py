@@ -46,16 +46,18 @@ class AdminListener:
         readiness: Callable[[], Sequence[Problem]],
         revision: Callable[[], str],
         halted: Callable[[], str | None] = lambda: None,
+        lock: Callable[[], str] = lambda: "unknown",
         bind: str = DEFAULT_BIND,
         port: int = DEFAULT_PORT,
         allowed_hosts: Collection[str] = (),
     ) -> None:
         """`readiness` is empty when orders can be served; `halted` says that the owner has halted all trading, which is no
-        problem: cancels are served. `allowed_hosts` are further names, without port."""
+        problem: cancels are served; `lock` what is known of OpenD's lock. `allowed_hosts` are further names, without port."""
         self._metrics = metrics
         self._readiness = readiness
         self._revision = revision
         self._halted = halted
+        self._lock = lock
         self._bind = bind
         self._port = port
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
@@ -92,7 +94,9 @@ class AdminListener:
         problems = self._readiness()
         shown = [{"component": problem.component, "message": problem.message} for problem in problems]
         halted = self._halted()
-        content = {"ready": not problems, "problems": shown, **({"halted": halted} if halted else {})}
+        content = {"ready": not problems, "problems": shown, "opend_lock": self._lock()}
+        if halted:
+            content["halted"] = halted
         return _json(content, status=503 if problems else 200)
 
     async def _scrape(self, request: web.Request) -> web.StreamResponse:

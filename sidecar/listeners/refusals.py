@@ -40,6 +40,8 @@ NATIVE: Mapping[Code, Native] = MappingProxyType(
         Code.IDEMPOTENCY_CONFLICT: Native(409, Status.INVALID_ARGUMENT),
         Code.SCOPE: _DENIED,
         Code.TRADING_HALTED: _DENIED,
+        Code.REDUCE_ONLY: _DENIED,
+        Code.BREAKER: _DENIED,
         Code.KEYS_STALE: _DENIED,
         Code.ACCOUNT: _DENIED,
         Code.NOT_OWN_ORDER: _DENIED,
