@@ -81,7 +81,9 @@ class LossWatch:
     def _tell(self, why: dict[int, str]) -> None:
         for acc_id, message in why.items():
             if self._why.get(acc_id) != message:
-                log.error("the day's loss of an account is not known, so no breaker judges it", acc_id=acc_id, why=message)
+                log.error(
+                    "the day's loss of an account is not known, so no breaker judges it", acc_id=acc_id, why=message
+                )
         for acc_id in self._why.keys() - why.keys():
             log.info("the day's loss of an account is known again", acc_id=acc_id)
         self._why = why

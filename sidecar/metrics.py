@@ -220,7 +220,8 @@ class Metrics:
         self.audit_ok = gauge("sidecar_audit_ok", "1 while audit records can be written")
         self.states_saved = gauge("sidecar_trading_states_saved", "1 while a restart would know the trading states")
         self.losses_unknown = gauge(
-            "sidecar_daily_loss_unknown_accounts", "Accounts whose loss of the day a breaker is to judge and is not told"
+            "sidecar_daily_loss_unknown_accounts",
+            "Accounts whose loss of the day a breaker is to judge and is not told",
         )
         self.ledger_ok = gauge("sidecar_ledger_ok", "1 while the ledger can be written")
 
