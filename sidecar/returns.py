@@ -124,14 +124,14 @@ class Returns:
         decision_id = forward.asked.decision_id
         reply = read_place_reply(forward.asked.row.id, response)
         outcome: Outcome = "success" if reply.ret_type == 0 else "failure" if reply.ret_type in REFUSED else "unknown"
-        known = late and forward.reserved and not self._settling.still_to_record(decision_id)
+        told = late and forward.reserved and not self._settling.still_to_record(decision_id)
         if forward.reserved:
             self._settling.replied(decision_id, reply)
-            if outcome == "unknown" and forward.record is not None:
-                self._settling.lost(forward.record)
         self._learn_of_the_lock(forward.asked.intent, reply)
-        if not known:
+        if not (told and outcome == "success"):
             self._outcome(forward, outcome, reply.ret_type, reply.ret_msg, reply.order_id, reply.order_id_ex)
+        if outcome == "unknown" and forward.reserved and forward.record is not None:
+            self._settling.lost(decision_id, forward.record)
         if forward.reserved:
             try:
                 await self._recorder.flush_ledger()
@@ -160,10 +160,9 @@ class Returns:
     def order_lost(self, forward: Forward, reason: str) -> None:
         """The answer will not come. INVARIANT: unknown is used: the reservation stays."""
         self._one_answered()
-        record = forward.record if forward.reserved else None
-        outcome = "unknown" if record is None else self._settling.lost(record)
-        told = "" if outcome == "unknown" else "; what became of the order is known from its push"
-        self._outcome(forward, outcome, None, f"{reason}{told}")
+        self._outcome(forward, "unknown", None, reason)
+        if forward.reserved and forward.record is not None:
+            self._settling.lost(forward.asked.decision_id, forward.record)
 
     def _outcome(
         self,

@@ -31,6 +31,8 @@ BEFORE, AFTER = 60.0, 600.0
 _MOST_WORDS = 1_000
 """Last words of orders that are kept until it is known whose they were."""
 
+_FOUND = "its reply was lost, the order was found at OpenD"
+
 _log = structlog.get_logger()
 
 
@@ -67,17 +69,15 @@ class Settling:
         """Whether a reply that came after it was given up is the first to say what became of the order."""
         return self._lost.pop(decision_id, None) is not None
 
-    def lost(self, record: AuditRecord) -> Outcome:
-        """The reply to what was recorded so, and reserved, will not come. INVARIANT: unknown is used: it stays reserved.
-
-        What is known of it nevertheless: an order may be named by its push before its reply is lost.
-        """
-        row = self._ledger.row_of(record.decision_id or "")
-        if row is not None and row.state.settled:
-            return _OUTCOMES[row.state]
-        self._lost[record.decision_id or ""] = record
-        self.on_lost()
-        return "unknown"
+    def lost(self, decision_id: str, record: AuditRecord) -> None:
+        """The reply to what was recorded so, and reserved, will not come. INVARIANT: unknown is used: it stays reserved."""
+        self._lost[decision_id] = record
+        row = self._ledger.row_of(decision_id)
+        if row is None or not row.state.settled:
+            self.on_lost()
+        else:  # its push came before its reply was lost
+            outcome: Outcome = "success" if row.state is State.ACCEPTED else "failure"
+            self._record(decision_id, outcome, f"{_FOUND}, by its push", row.order_id, row.order_id_ex)
 
     # -- pushes and lists -----------------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class Settling:
 
     def _record_if_lost(self, decision_id: str, order: PushSubject) -> None:
         failed = order.order_status in FAILED_STATUSES and not order.fill_qty
-        text = f"found at OpenD after its reply was lost: {_status_name(order.order_status)}"
+        text = f"{_FOUND}: {_status_name(order.order_status)}"
         self._record(decision_id, "failure" if failed else "success", text, order.order_id, order.order_id_ex)
 
     def _record(
@@ -226,9 +226,6 @@ class Settling:
         )
         self._recorder.note(found)
         _log.info("an order was found after its reply was lost", decision=decision_id, outcome=outcome)
-
-
-_OUTCOMES: dict[State, Outcome] = {State.ACCEPTED: "success", State.REFUSED: "failure", State.FAILED: "failure"}
 
 
 def _same_order(made: Reservation, order: PushSubject) -> bool:
