@@ -29,6 +29,7 @@ from sidecar.app import App
 from sidecar.config import load_settings
 from sidecar.keys.secret import hash_of, new_plaintext
 from sidecar.sandbox import Sandbox, SandboxSettings
+from sidecar.sandbox.limits import FrequencyLimits
 
 PROJECT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
@@ -119,6 +120,19 @@ class LiveSandbox:
 
     def set_price(self, symbol: str, price: str, volume: int | None = None) -> None:
         self.do(self.sandbox.set_price, symbol, price, volume)
+
+    def limit(self) -> None:
+        """From now on requests are limited in their frequency, as OpenD limits them."""
+        self.do(setattr, self.sandbox, "_limits", FrequencyLimits())
+
+    def working(self, acc_id: int | None = None) -> list[Any]:
+        """The working orders of an account, or of all, as the sandbox has them."""
+
+        def look() -> list[Any]:
+            accounts = self.sandbox.accounts.values()
+            return [one for account in accounts if acc_id in (None, account.acc_id) for one in account.working()]
+
+        return self.do(look)
 
 
 class KeysFile:

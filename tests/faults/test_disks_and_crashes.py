@@ -7,14 +7,14 @@ import contextlib
 import json
 import random
 import resource
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import fill, tmpfs
 from faults_process import Process, process, told
 from faults_world import (
     ALICE,
@@ -31,7 +31,6 @@ from faults_world import (
     running,
     write_keys,
 )
-from real_parts import need
 
 from sidecar.ledger.clock import day_starts
 from sidecar.ledger.ledger import Ledger
@@ -45,32 +44,6 @@ RICH = tuple(
     {**record, "max_daily_value": 10**9, "max_orders_per_minute": 10_000} if record["id"] == "alice" else record
     for record in KEYS
 )
-
-
-@contextlib.contextmanager
-def tmpfs(where: Path, size: str) -> Iterator[Path]:
-    """A disk of its own, small enough to fill."""
-    where.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(where)], capture_output=True, check=False
-    )
-    if made.returncode:
-        need("small disk", False)
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", "-l", str(where)], check=False)
-
-
-def fill(where: Path) -> Path:
-    """Take the rest of a disk."""
-    path = where / "filler"
-    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        for size in (65536, 4096, 512, 64, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(b"x" * size)
-    return path
 
 
 async def taken(client: RawClient, **changes: Any) -> Any:
