@@ -91,14 +91,30 @@ async def test_what_died_before_its_outcome_was_written_is_not_sent_again_and_un
     folder: Path, moment: str
 ) -> None:
     async with quiet(delays={2202: 1.0} if moment == "after it was sent" else {}) as opend:
+        opend.set_faults("refuse:2201")
         assert await run(folder, opend, moment) is None
         assert sent(opend) == 1
         assert await run(folder, opend) == {"code": "upstream_unavailable", "unknown": True}
         assert sent(opend) == 1
 
 
+@pytest.mark.parametrize("moment", ["after it was sent", "when the answer has come"])
+async def test_what_opend_lists_of_the_order_after_the_restart_is_what_the_repeat_is_told(
+    folder: Path, moment: str
+) -> None:
+    async with quiet(delays={2202: 1.0} if moment == "after it was sent" else {}) as opend:
+        assert await run(folder, opend, moment) is None
+        (record,) = opend.received.of(2202)
+        order = next(each for each in opend.accounts[HK_PAPER].orders.values() if each.remark == record.c2s["remark"])
+        opend.received.clear()
+        told = await run(folder, opend, meanwhile=lambda: None)
+        assert told == {"order": order.number, "ex": order.text_id, "replayed": True}
+        assert sent(opend) == 0
+
+
 async def test_what_opend_reports_of_the_order_after_the_restart_is_what_the_repeat_is_told(folder: Path) -> None:
     async with quiet(delays={2202: 1.0}, order_latency=60.0) as opend:
+        opend.set_faults("refuse:2201")
         assert await run(folder, opend, "after it was sent") is None
         (record,) = opend.received.of(2202)
         order = next(each for each in opend.accounts[HK_PAPER].orders.values() if each.remark == record.c2s["remark"])
