@@ -30,7 +30,12 @@ LOOK_EVERY = 0.25
 PATIENCE = 5.0
 """Seconds a disk gets before the owner is told that it did not answer."""
 HALT, RESUME = "halt", "resume"
-_FIELDS = ("key", "reason", "cancel_orders")
+_FIELDS = ("key", "reason", "cancel_orders", "state")
+_SAID = {
+    TradingState.ACTIVE: "trading is resumed",
+    TradingState.REDUCING: "trading may only shrink positions",
+    TradingState.HALTED: "trading is halted",
+}
 
 log = structlog.get_logger()
 
@@ -43,6 +48,8 @@ class Wanted:
     reason: str
     cancel_orders: bool = False
     """Of a halt: to cancel the working orders too."""
+    state: TradingState | None = None
+    """None: all that a halt or a resume may do; REDUCING: orders that shrink a position pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,7 @@ class Switch:
         if run.order.why is Why.HALT:
             for key_id in self._states.cancels if run.order.key_id is None else (run.order.key_id,):
                 self._states.cancelled(key_id)
+            self._spawn(self._save())  # at once: the next start would do it again
 
     # -- the two commands -----------------------------------------------------------------------------------------
 
@@ -177,12 +185,15 @@ class Switch:
         if refusal is not None:
             return refusal
         before = self._before(wanted.key_id)
-        standing = self._states.halt(wanted.key_id, wanted.reason, who.by)
+        state = wanted.state or TradingState.HALTED
+        if before.state > state:
+            return Refusal(Code.MALFORMED_REQUEST, stricter_already(before))
+        standing = self._states.halt(wanted.key_id, wanted.reason, who.by, state=state)
         run = None
         if wanted.cancel_orders:
             self._states.to_be_cancelled(wanted.key_id)
             run = self._canceller.start(Order(wanted.key_id, Why.HALT, who.by, who.iface, who.key_id, who.address))
-        done = await self._done(who, wanted, standing, changed=before.state is not TradingState.HALTED)
+        done = await self._done(who, wanted, standing, changed=before.state is not state)
         return replace(done, cancelling=run)
 
     async def resume(self, who: Who, wanted: Wanted) -> Done | Refusal:
@@ -206,13 +217,14 @@ class Switch:
             return Refusal(Code.LEDGER_UNAVAILABLE, text)
         self._canceller.stop(wanted.key_id, "trading was resumed")
         after = Standing(key_id=wanted.key_id)
-        return await self._done(who, wanted, after, changed=before.state is not TradingState.ACTIVE)
+        if wanted.state is not None:
+            after = self._states.halt(wanted.key_id, wanted.reason, who.by, state=wanted.state)
+        return await self._done(who, wanted, after, changed=before.state is not after.state)
 
     async def _done(self, who: Who, wanted: Wanted, standing: Standing, *, changed: bool) -> Done:
         change = Change(standing.state, wanted.key_id, self._gate.grants.now(), wanted.reason, who.by)
         self._record(who.iface, who.key_id, who.address, change)
-        what = "trading is resumed" if standing.state is TradingState.ACTIVE else "trading is halted"
-        log.warning(what, key_id=wanted.key_id, reason=wanted.reason, by=who.by)
+        log.warning(_SAID[standing.state], key_id=wanted.key_id, reason=wanted.reason, by=who.by)
         saved = await self._save()
         still = [self._states.overall, *self._states.keys.values()]
         return Done(
@@ -241,6 +253,8 @@ class Switch:
     def _record(self, iface: str, key_id: str, address: str | None, change: Change) -> None:
         halted = change.state is not TradingState.ACTIVE
         whose = "all trading" if change.key_id is None else f"key `{change.key_id}`"
+        if change.state is TradingState.REDUCING:
+            whose += " may only shrink positions"
         self._recorder.note(
             AuditRecord(
                 at=change.at.timestamp(),
@@ -281,14 +295,14 @@ class Switch:
 
 
 def wanted_of(tree: Any) -> Wanted:
-    """What the JSON body of a halt or resume asks for: `{"reason": text}`, `key` for one key, and `cancel_orders` of a halt.
-    Raises ValueError with prose."""
+    """What the JSON body of a halt or resume asks for: `{"reason": text}`, `key` for one key, `cancel_orders` of a halt, and
+    `state` where only orders that shrink a position are to pass. Raises ValueError with prose."""
     if not isinstance(tree, dict):
         raise ValueError('the body must be an object, e.g. {"reason": "fat finger"}')
     for name in tree:
         if name not in _FIELDS:
             raise ValueError(
-                f"{shown(name)} is not a field{closest(str(name), _FIELDS)}; there are `key`, `reason` and `cancel_orders`"
+                f"{shown(name)} is not a field{closest(str(name), _FIELDS)}; there are `key`, `reason`, `state` and `cancel_orders`"
             )
     key_id, reason, cancel_orders = tree.get("key"), tree.get("reason"), tree.get("cancel_orders", False)
     if key_id is not None and not (isinstance(key_id, str) and key_id):
@@ -299,7 +313,23 @@ def wanted_of(tree: Any) -> Wanted:
         raise ValueError(f"`reason` is over {LONGEST_REASON} characters")
     if not isinstance(cancel_orders, bool):
         raise ValueError("`cancel_orders` must be true or false")
-    return Wanted(key_id, reason_of(reason), cancel_orders)
+    return Wanted(key_id, reason_of(reason), cancel_orders, _state_of(tree.get("state")))
+
+
+def _state_of(wanted: object) -> TradingState | None:
+    if wanted is None or wanted == TradingState.HALTED.name:
+        return None
+    if wanted != TradingState.REDUCING.name:
+        raise ValueError("`state` must be HALTED or REDUCING; leave it out for a halt of everything, or to end one")
+    return TradingState.REDUCING
+
+
+def stricter_already(standing: Standing) -> str:
+    whose = "all trading" if standing.key_id is None else f"key `{standing.key_id}`"
+    return (
+        f"{whose} is {standing.state.name} already, which is stricter; to let it shrink positions, resume it to REDUCING"
+        " (`resume --reduce-only`)"
+    )
 
 
 def tree_of(standing: Standing) -> dict[str, Any]:
@@ -309,6 +339,7 @@ def tree_of(standing: Standing) -> dict[str, Any]:
         "since": None if standing.since is None else standing.since.isoformat(timespec="seconds"),
         "reason": standing.reason or None,
         "by": standing.by or None,
+        "breaker": standing.breaker or None,
     }
 
 

@@ -24,13 +24,15 @@ from sidecar.ledger.states import BY_FILE, States
 from sidecar.ledger.states_file import HALT_NAME, Change
 from sidecar.policy.trading import Standing, TradingState
 from sidecar.settings import Settings
-from sidecar.switch import OWNER, Wanted, tree_of, wanted_of
+from sidecar.switch import OWNER, Wanted, stricter_already, tree_of, wanted_of
 
 _LOCK = {
     "unknown": "whether OpenD is unlocked is not known",
     "locked": "OpenD is LOCKED",
     "unlocked": "OpenD is unlocked",
 }
+_IS = {"ACTIVE": "is resumed", "REDUCING": "may only shrink positions", "HALTED": "is halted"}
+_WAS = {"ACTIVE": "was not halted", "REDUCING": "could only shrink positions already", "HALTED": "was halted already"}
 _NONE_RUNS = "no sidecar runs with this state directory"
 
 
@@ -55,12 +57,14 @@ def _what(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command("halt")
 @_what
+@click.option("--reduce-only", is_flag=True, help="Let orders pass that shrink a position, and nothing else.")
 @click.option("--cancel-orders", is_flag=True, help="Cancel all working orders too, or those of the key; waits for it.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON, for programs.")
 @_where
 def halt(
-    key_id: str | None, reason: str, cancel_orders: bool, as_json: bool, config: Path | None, state_dir: Path | None
-) -> None:
+    key_id: str | None, reason: str, reduce_only: bool, cancel_orders: bool, as_json: bool, config: Path | None,
+    state_dir: Path | None,
+) -> None:  # fmt: skip
     """Refuse every new order and change at once; cancels go on.
 
     It holds until `resume`, over restarts too. Where no sidecar runs, the next one starts halted. A file HALT in the
@@ -68,7 +72,7 @@ def halt(
     does not hold both in memory and on disk, or an order was not cancelled.
     """
     settings, folder = _folder(config, state_dir)
-    wanted = _wanted(key_id, reason, cancel_orders)
+    wanted = _wanted(key_id, reason, reduce_only=reduce_only, cancel_orders=cancel_orders)
     try:
         done = ask(folder, "POST", "/api/admin/halt", _body(wanted))
     except NoAnswer as error:
@@ -85,11 +89,14 @@ def halt(
     with state:
         _known(wanted.key_id, settings)
         states = States(folder)
-        standing = states.halt(wanted.key_id, wanted.reason, OWNER.by)
+        to = wanted.state or TradingState.HALTED
+        standing = states.halt(wanted.key_id, wanted.reason, OWNER.by, state=to)
+        if standing.state > to:
+            raise ConfigError(stricter_already(standing))
         if wanted.cancel_orders:
             states.to_be_cancelled(wanted.key_id)
         _save(states, standing, wanted)
-    click.echo(f"{_whose(wanted.key_id)} is halted: {wanted.reason}")
+    click.echo(f"{_whose(wanted.key_id)} {_IS[standing.state.name]}: {wanted.reason}")
     click.echo(f"on disk only: {_NONE_RUNS}; the next one starts with it")
     if wanted.cancel_orders:
         raise ConfigError("NOTHING is cancelled yet: the next sidecar that runs begins with it once it reaches OpenD")
@@ -119,11 +126,14 @@ def _halted(folder: Path, done: dict[str, Any], *, as_json: bool) -> None:
 
 @click.command("resume")
 @_what
+@click.option(
+    "--reduce-only", is_flag=True, help="Not whole: let orders pass that shrink a position, and nothing else."
+)
 @_where
-def resume(key_id: str | None, reason: str, config: Path | None, state_dir: Path | None) -> None:
+def resume(key_id: str | None, reason: str, reduce_only: bool, config: Path | None, state_dir: Path | None) -> None:
     """End a halt; of all trading also that of a file HALT, which is removed."""
     _, folder = _folder(config, state_dir)
-    wanted = _wanted(key_id, reason)
+    wanted = _wanted(key_id, reason, reduce_only=reduce_only)
     done = ask(folder, "POST", "/api/admin/resume", _body(wanted))
     if done is not None:
         _say_done(done, "resumed")
@@ -137,10 +147,13 @@ def resume(key_id: str | None, reason: str, config: Path | None, state_dir: Path
             raise ConfigError(
                 f"the file `{folder / HALT_NAME}` cannot be removed ({reason}), so trading stays halted"
             ) from None
-        _save(states, Standing(key_id=wanted.key_id), wanted)
-        still = [states.overall, *states.keys.values()]
-    changed = before.state is not TradingState.ACTIVE
-    click.echo(f"{_whose(wanted.key_id)} {'is resumed' if changed else 'was not halted'}: {wanted.reason}")
+        after = Standing(key_id=wanted.key_id)
+        if wanted.state is not None:
+            after = states.halt(wanted.key_id, wanted.reason, OWNER.by, state=wanted.state)
+        _save(states, after, wanted)
+        still = [states.overall, *states.keys.values()] if wanted.state is None else []
+    what = (_IS if before.state is not after.state else _WAS)[after.state.name]
+    click.echo(f"{_whose(wanted.key_id)} {what}: {wanted.reason}")
     click.echo(f"on disk only: {_NONE_RUNS}")
     _say_still([tree_of(one) for one in still if one.state is not TradingState.ACTIVE])
 
@@ -173,9 +186,10 @@ def _folder(config: Path | None, state_dir: Path | None) -> tuple[Settings, Path
     return settings, folder
 
 
-def _wanted(key_id: str | None, reason: str, cancel_orders: bool = False) -> Wanted:
+def _wanted(key_id: str | None, reason: str, *, reduce_only: bool = False, cancel_orders: bool = False) -> Wanted:
+    state = TradingState.REDUCING.name if reduce_only else None
     try:
-        return wanted_of({"key": key_id, "reason": reason, "cancel_orders": cancel_orders})
+        return wanted_of({"key": key_id, "reason": reason, "cancel_orders": cancel_orders, "state": state})
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -186,6 +200,8 @@ def _body(wanted: Wanted) -> dict[str, Any]:
         body["key"] = wanted.key_id
     if wanted.cancel_orders:
         body["cancel_orders"] = True
+    if wanted.state is not None:
+        body["state"] = wanted.state.name
     return body
 
 
@@ -205,6 +221,8 @@ def _halt_by_file(folder: Path, wanted: Wanted, error: ConfigError) -> None:
     """The last resort: one runs and does not answer, but looks for the file HALT all the same."""
     if wanted.key_id is not None:
         raise ConfigError(f"{error}; to halt all trading, run this without --key")
+    if wanted.state is not None:
+        raise ConfigError(f"{error}; to halt all trading, run this without --reduce-only")
     try:
         states_file.make_halt_file(folder, wanted.reason, cancel_orders=wanted.cancel_orders)
     except OSError as failure:
@@ -254,7 +272,7 @@ def _from_disk(folder: Path) -> dict[str, Any]:
 
 
 def _say_done(done: dict[str, Any], verb: str) -> None:
-    what = f"is {verb}" if done["changed"] else f"was {'halted already' if verb == 'halted' else 'not halted'}"
+    what = (_IS if done["changed"] else _WAS)[done["state"]]
     click.echo(f"{_whose(done['key'])} {what}" + (f": {done['reason']}" if done["reason"] else ""))
     _say_still(done["still_halted"])
     if not done["saved"]:

@@ -39,10 +39,22 @@ _ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
-    """What one account may sell, by symbol. `unclear`: codes of which OpenD's answer does not say it."""
+class Held:
+    """Of one symbol: the units that can be sold, those held net of what is short, and what OpenD says one is worth."""
 
-    sellable: Mapping[str, Decimal]
+    sellable: Decimal = _ZERO
+    net: Decimal = _ZERO
+    price: Decimal | None = None
+
+
+_NOTHING = Held()
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What one account holds, by symbol. `unclear`: codes of which OpenD's answer does not say it."""
+
+    held: Mapping[str, Held]
     unclear: frozenset[str]
     sequence: int
     asked_at: float
@@ -83,7 +95,7 @@ class Positions:
         )
 
     async def get(self, account: Account | None, security: Security) -> Position | None:
-        """What the account may sell of it, nothing reserved counted yet. Never raises, never hangs.
+        """What the account holds and may sell of it, nothing reserved counted yet. Never raises, never hangs.
 
         None: the account is not known, OpenD does not say, or not in time. Not held is 0 units, not None.
         """
@@ -92,8 +104,8 @@ class Positions:
         holdings = await self._lookup.get(account)
         if holdings is None or security.code in holdings.unclear:
             return None
-        sellable = holdings.sellable.get(security.symbol, _ZERO)
-        return Position(sellable, None, holdings.sequence, holdings.asked_at)
+        held = holdings.held.get(security.symbol, _NOTHING)
+        return Position(held.sellable, None, holdings.sequence, holdings.asked_at, held.net, held.price)
 
     def fresh(self, position: Position) -> bool:
         """Whether it may still be used: it was asked for less than `max_age` seconds ago."""
@@ -119,15 +131,16 @@ class Positions:
         told = reply.s2c.header
         if told.accID != account.acc_id or told.trdEnv != int(account.env):
             return Rejected(f"the answer is about account {told.accID}")
-        sellable, unclear = read(reply.s2c.positionList)
-        return {account: Holdings(sellable, unclear, sequence, asked_at)}
+        held, unclear = read(reply.s2c.positionList)
+        return {account: Holdings(held, unclear, sequence, asked_at)}
 
 
-def read(positions: Iterable[Any]) -> tuple[dict[str, Decimal], frozenset[str]]:
-    """Units that can be sold by symbol, and the codes of which that is not clear.
+def read(positions: Iterable[Any]) -> tuple[dict[str, Held], frozenset[str]]:
+    """What is held by symbol, and the codes of which that is not clear.
 
-    Several positions of one security are added up. Never more than what is held net of what is short.
+    Several positions of one security are added up. Never more can be sold than is held net of what is short.
     """
+    prices: dict[str, Decimal] = {}
     sellable: dict[str, Decimal] = {}
     net: dict[str, Decimal] = {}
     unclear: set[str] = set()
@@ -140,7 +153,14 @@ def read(positions: Iterable[Any]) -> tuple[dict[str, Decimal], frozenset[str]]:
         symbol, short = security.symbol, reported.positionSide == _SHORT or qty < 0
         net[symbol] = net.get(symbol, _ZERO) + (-abs(qty) if short else qty)
         sellable[symbol] = sellable.get(symbol, _ZERO) + (_ZERO if short else max(free, _ZERO))
-    return {symbol: max(_ZERO, min(free, net[symbol])) for symbol, free in sellable.items()}, frozenset(unclear)
+        price = _exact(reported.price)
+        if price is not None and price > 0:
+            prices[symbol] = price
+    held = {
+        symbol: Held(max(_ZERO, min(free, net[symbol])), net[symbol], prices.get(symbol))
+        for symbol, free in sellable.items()
+    }
+    return held, frozenset(unclear)
 
 
 def _exact(number: float) -> Decimal | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 import structlog
 from aiohttp import web
 
 from sidecar.listeners.door import Handler, HttpPort, wait_with_the_body
-from sidecar.listeners.http_guard import addressed_to_us, from_another_site
+from sidecar.listeners.http_guard import addressed_to_us, from_another_site, host_of
 from sidecar.metrics import Metrics
 
 DEFAULT_BIND = "127.0.0.1"
@@ -52,7 +52,7 @@ class AdminListener:
         allowed_hosts: Collection[str] = (),
     ) -> None:
         """`readiness` is empty when orders can be served; `halted` says that the owner has halted all trading, which is no
-        problem: cancels are served; `lock` what is known of OpenD's lock. `allowed_hosts` are further names, without port."""
+        problem: cancels are served; `lock` what is known of OpenD's lock. `allowed_hosts` are further names, with or without a port."""
         self._metrics = metrics
         self._readiness = readiness
         self._revision = revision
@@ -60,7 +60,7 @@ class AdminListener:
         self._lock = lock
         self._bind = bind
         self._port = port
-        self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
+        self._allowed_hosts = frozenset(name for name in map(host_of, allowed_hosts) if name is not None)
         self._http: HttpPort | None = None
 
     async def start(self) -> int:
@@ -94,9 +94,12 @@ class AdminListener:
         problems = self._readiness()
         shown = [{"component": problem.component, "message": problem.message} for problem in problems]
         halted = self._halted()
-        content = {"ready": not problems, "problems": shown, "opend_lock": self._lock()}
+        content: dict[str, Any] = {"ready": not problems, "problems": shown}
         if halted:
             content["halted"] = halted
+        lock = self._lock()
+        if lock != "unknown":
+            content["opend_lock"] = lock
         return _json(content, status=503 if problems else 200)
 
     async def _scrape(self, request: web.Request) -> web.StreamResponse:

@@ -74,15 +74,16 @@ def _needed_scopes(intent: object) -> tuple[tuple[Scope, ...], str]:
 
 
 def trading_state(case: Case) -> Finding | None:
-    """The owner's halt, of everybody or of this key. SECURITY: of another key's halt nothing is ever told."""
+    """The owner's halt, of everybody or of this key, or that of a breaker. SECURITY: of another key's halt nothing is ever told."""
     if not isinstance(case.intent, NEW_ORDER):
         return None
     standing = case.facts.trading
     if standing is None or standing.key_id not in (None, case.key.id):
         text = "whether trading is halted is not known, so nothing new is traded; cancels still work"
         return refused("trading state", Code.TRADING_HALTED, text)
-    if standing.state is not TradingState.ACTIVE:
-        return refused("trading state", Code.TRADING_HALTED, standing.told(case.now))
+    if standing.state not in (TradingState.ACTIVE, TradingState.REDUCING):  # the latter is for `reduce_only` to judge
+        code = Code.BREAKER if standing.breaker else Code.TRADING_HALTED
+        return refused("trading state", code, standing.told(case.now))
     locked = case.facts.locked_since
     if locked is not None and case.intent.account.env is TrdEnv.REAL:
         return refused("trading state", Code.TRADING_HALTED, locked_told(locked, case.now))

@@ -13,7 +13,7 @@ from sidecar.policy.exact import EXACT, plain
 from sidecar.policy.key import Key
 from sidecar.policy.legs import Leg
 
-_NOT_BY_QUANTITY = {15: "Japanese accounts hold by kind of account", 17: "event contracts are held on two sides"}
+NOT_BY_QUANTITY = {15: "Japanese accounts hold by kind of account", 17: "event contracts are held on two sides"}
 """TrdMarkets in which the sum of what is held of a code does not say what may be sold of it."""
 
 
@@ -22,7 +22,7 @@ def asks_for_position(key: Key, order: PlaceOrder | PlaceCombo) -> bool:
         return False
     legs: list[tuple[Security, Side]]
     legs = [(leg.security, leg.side) for leg in ([order] if isinstance(order, PlaceOrder) else order.legs)]
-    return any(side is Side.SELL and security.trd_market not in _NOT_BY_QUANTITY for security, side in legs)
+    return any(side is Side.SELL and security.trd_market not in NOT_BY_QUANTITY for security, side in legs)
 
 
 def short_sale(case: Case) -> Finding | None:
@@ -62,7 +62,7 @@ def position(case: Case) -> Finding | None:
     told = []
     for leg in _sales(case):
         symbol, known = leg.security.symbol, leg.known.position
-        why = _NOT_BY_QUANTITY.get(leg.security.trd_market)
+        why = NOT_BY_QUANTITY.get(leg.security.trd_market)
         if why is not None:
             text = f"how much of `{symbol}` may be sold cannot be told: {why}"
             return refused("position", Code.POSITION_UNKNOWN, text)

@@ -135,7 +135,7 @@ async def test_the_sequence_is_that_of_when_the_question_was_sent_less_the_lag()
         await asyncio.sleep(0.015)
         number, clock.now = 11, 1000.5
         late = tasks.spawn(positions.get(PAPER, TENCENT))
-        assert await first == await late == Position(Decimal(5), None, 10, 1000.0)
+        assert await first == await late == Position(Decimal(5), None, 10, 1000.0, Decimal(5))
     assert asked_with == [2.5]
     assert len(house.asked) == 1
 

@@ -101,6 +101,10 @@ def _change(operation_id: str, summary: str, what: str) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "key": {"type": ["string", "null"], "description": "the id of a key; without it all trading is meant"},
+            "state": {
+                "enum": ["HALTED", "REDUCING", None],
+                "description": "REDUCING: orders that shrink a position pass, and nothing else",
+            },
             "reason": {
                 "type": "string",
                 "minLength": 1,
@@ -158,6 +162,7 @@ def _standing() -> Schema:
         "since": {**text, "format": "date-time"},
         "reason": text,
         "by": {**text, "description": "who halted it"},
+        "breaker": {**text, "description": "which breaker it was, by its name in the settings"},
     }
     return {"type": "object", "properties": properties, "required": list(properties)}
 
@@ -171,7 +176,14 @@ def _told() -> Schema:
         "save_problem": {"type": ["string", "null"]},
         "ready": {"type": "boolean"},
         "problems": {"type": "array", "items": {"type": "object"}},
-        "upstream": {"type": "object", "properties": {"address": {"type": "string"}, "up": {"type": "boolean"}}},
+        "upstream": {
+            "type": "object",
+            "properties": {
+                "address": {"type": "string"},
+                "up": {"type": "boolean"},
+                "lock": {"enum": ["unknown", "locked", "unlocked"], "description": "of real trading"},
+            },
+        },
         "revision": {"type": "string"},
         "pid": {"type": "integer"},
     }
@@ -260,7 +272,6 @@ def _allowance() -> Schema:
         "max_order_qty": _MONEY,
         "price_collar_pct": _MONEY,
         "duplicate_window_s": {"type": ["integer", "null"]},
-        "max_open_orders": {"type": ["integer", "null"]},
         "cancel_on_disconnect": {
             "type": ["integer", "null"],
             "description": "seconds after the key's last connection ended when its orders are cancelled",
@@ -276,6 +287,15 @@ def _allowance() -> Schema:
                 "used": {"type": "integer"},
                 "left": {"type": ["integer", "null"]},
                 "next_in_seconds": {"type": "number"},
+            },
+        },
+        "open_orders": {
+            "type": "object",
+            "description": "on the market or on their way there",
+            "properties": {
+                "limit": {"type": ["integer", "null"]},
+                "used": {"type": "integer"},
+                "left": {"type": ["integer", "null"]},
             },
         },
     }
