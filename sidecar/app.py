@@ -22,8 +22,11 @@ from sidecar.change_budget import ChangeBudget, ChangeLimit
 from sidecar.desk import DeskSettings
 from sidecar.desks import Desks
 from sidecar.errors import ConfigError, UpstreamError
+from sidecar.facts import contracts, market_states
 from sidecar.facts.accounts import Accounts
+from sidecar.facts.contracts import Contracts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.market_states import MarketStates
 from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
@@ -120,10 +123,16 @@ class App:
         self.accounts = Accounts(self.house, timeout=upstream.connect_timeout)
         facts: dict[str, Any] = {"timeout": policy.facts_timeout}
         self.instruments = Instruments(self.house, self.tasks, max_age=policy.instrument_max_age, **facts)
-        shares = Shares({catalog.GET_SECURITY_SNAPSHOT: upstream.snapshots_kept})
+        shares = Shares({
+            catalog.GET_SECURITY_SNAPSHOT: upstream.snapshots_kept,
+            catalog.GET_MARKET_STATE: market_states.KEPT,
+            catalog.GET_FUTURE_INFO: contracts.KEPT,
+        })  # fmt: skip
         self.quotes = Quotes(
             self.house, self.tasks, shares.of(catalog.GET_SECURITY_SNAPSHOT), max_age=policy.quote_max_age, **facts
         )
+        self.market_states = MarketStates(self.house, self.tasks, shares.of(catalog.GET_MARKET_STATE), **facts)
+        self.contracts = Contracts(self.house, self.tasks, shares.of(catalog.GET_FUTURE_INFO), **facts)
         self.positions = Positions(
             self.house, self.tasks, self.ledger.sequence_before,
             max_age=policy.position_max_age, lag=policy.position_lag, **facts,
@@ -151,7 +160,7 @@ class App:
         self.gate = Gate(
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
-            orders=Orders(self.house, self.tasks, **facts),
+            orders=Orders(self.house, self.tasks, **facts), market_states=self.market_states, contracts=self.contracts,
             settings=GateSettings(tag_orders=policy.tag_orders, terms=terms),
             trading=self.states.of, unlocking=self.unlocking, breakers=self.breakers, spawn=self.tasks.spawn, shares=shares,
             changes=self.changes,
@@ -423,6 +432,8 @@ class App:
         self.instruments.forget()
         self.quotes.forget()
         self.positions.forget()
+        self.market_states.forget()
+        self.contracts.forget()
         await self._learn_accounts()
         self.reconciling.wake()
 

@@ -19,10 +19,13 @@ from google.protobuf.message import Message
 from sidecar.audit.record import KEY_INVALID, KEY_MISSING, AuditRecord, Outcome
 from sidecar.breakers import Breakers
 from sidecar.change_budget import ChangeBudget
+from sidecar.continuous import is_continuous, with_contracts
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
 from sidecar.facts.accounts import Accounts
+from sidecar.facts.contracts import Contracts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.market_states import MarketStates
 from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
@@ -143,6 +146,8 @@ class Gate:
         quotes: Quotes,
         positions: Positions,
         orders: Orders,
+        market_states: MarketStates,
+        contracts: Contracts,
         metrics: Metrics,
         settings: GateSettings,
         trading: Callable[[str], Standing],
@@ -161,7 +166,7 @@ class Gate:
         self._accounts = accounts
         self._facts = Gathering(
             grants=grants, ledger=ledger, accounts=accounts, instruments=instruments, quotes=quotes, positions=positions,
-            orders=orders,
+            orders=orders, market_states=market_states, contracts=contracts,
             trading=trading, locked_since=unlocking.locked_by_client,
         )  # fmt: skip
         self._settings = settings
@@ -268,9 +273,20 @@ class Gate:
         """An error is a value here: it is nobody's until the request's turn comes."""
         assert asked.intent is not None
         try:
+            if is_continuous(asked.intent):
+                await self._name_contracts(asked)
             return await self._facts.gather(asked.caller, asked.intent, lambda known: self._is_hopeless(asked, known))
         except UpstreamError as error:
             return error
+
+    async def _name_contracts(self, asked: Asked) -> None:
+        """From here on the request is the one that trades the contracts its continuous codes stand for."""
+        assert asked.intent is not None
+        made, caller = args_hash(asked.intent, asked.message), asked.caller
+        asked.message, asked.intent = await with_contracts(
+            asked.row.id, asked.message, asked.intent, lambda security: self._facts.contract_of(caller, security)
+        )
+        asked.args_hash = made
 
     def _is_hopeless(self, asked: Asked, known: Facts) -> bool:
         return not asked.rehearsal and self._screen(asked, known) is not None
@@ -371,12 +387,13 @@ class Gate:
 
     async def rehearse(self, asked: Asked) -> Decision | Refused:
         """What `decide` would find now, every check told. INVARIANT: it reserves, records and forwards nothing."""
-        intent = asked.intent
-        if not asked.is_order or intent is None:
+        if not asked.is_order:
             return self.refuse_asked(
                 asked, Refusal(Code.MALFORMED_REQUEST, "a dry run is for orders and their changes")
             )
         facts = await self._gathered(asked)
+        intent = asked.intent
+        assert intent is not None
         if isinstance(facts, UpstreamError):
             return self.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
         grant = self.grants.of(asked.caller)
@@ -417,7 +434,7 @@ class Gate:
         if decision.refusal is not None:
             return self.refuse_asked(asked, decision.refusal, decision)
         assert isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder)
-        asked.args_hash = args_hash(asked.intent, asked.message)
+        asked.args_hash = asked.args_hash or args_hash(asked.intent, asked.message)
         remark = self._complete(asked, intent, facts)
         self._ledger.reserve(reservation_of(asked.decision_id, grant.key.id, now, intent, facts, decision, remark))
         return self._record(asked, "allow", decision)

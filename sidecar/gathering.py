@@ -10,7 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from sidecar.facts.accounts import Accounts
+from sidecar.facts.contracts import Contracts
 from sidecar.facts.instruments import Instruments
+from sidecar.facts.market_states import MarketStates
 from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
@@ -29,6 +31,8 @@ IN_VAIN_PERIOD = 30.0
 """After this many unknown securities and orders within these seconds OpenD is not asked on the key's behalf until they have
 passed."""
 
+_BY_SECURITY = frozenset({Need.INSTRUMENT, Need.QUOTE, Need.MARKET_STATE})
+
 
 class Gathering:
     """The facts of requests. `trading` gives the trading state in force for a key, by its id; `locked_since` when a client of
@@ -44,6 +48,8 @@ class Gathering:
         quotes: Quotes,
         positions: Positions,
         orders: Orders,
+        market_states: MarketStates,
+        contracts: Contracts,
         trading: Callable[[str], Standing],
         locked_since: Callable[[str], datetime | None],
     ) -> None:
@@ -54,6 +60,8 @@ class Gathering:
         self._quotes = quotes
         self._positions = positions
         self._orders = orders
+        self._market_states = market_states
+        self._contracts = contracts
         self._trading = trading
         self._locked_since = locked_since
         self._in_vain: dict[str, deque[float]] = {}
@@ -134,13 +142,22 @@ class Gathering:
             return facts  # decided without more, in the step that follows
         wanted = needs(grant.key, order)
         if self._asks_in_vain(grant.key.id):
-            wanted -= {Need.INSTRUMENT, Need.QUOTE}
+            wanted -= _BY_SECURITY
         account = self._accounts.get(order.account.acc_id)
         legs = await asyncio.gather(*(self._known(account, each, wanted) for each in _securities(order)))
-        asked_of = [each.instrument if Need.INSTRUMENT in wanted else each.quote for each in legs]
-        if wanted & {Need.INSTRUMENT, Need.QUOTE} and None in asked_of:
+        if any(_found_nothing(each, wanted) for each in legs):
             self._note_in_vain(grant.key.id)
         return _with_legs(facts, order, legs)
+
+    async def contract_of(self, caller: Caller, security: Security) -> Security | None:
+        """The contract behind a continuous futures code; None where it is not to be had."""
+        grant = self._grants.of(caller)
+        if isinstance(grant, Refusal) or self._asks_in_vain(grant.key.id):
+            return None
+        contract = await self._contracts.get(security)
+        if contract is None:
+            self._note_in_vain(grant.key.id)
+        return contract
 
     async def _resting(self, key_id: str, change: ModifyOrder) -> RestingOrder | None:
         if self._asks_in_vain(key_id):
@@ -151,12 +168,13 @@ class Gathering:
         return resting
 
     async def _known(self, account: Account | None, security: Security, wanted: frozenset[Need]) -> LegFacts:
-        instrument, quote, position = await asyncio.gather(
+        instrument, quote, position, market_state = await asyncio.gather(
             self._instruments.get(security) if Need.INSTRUMENT in wanted else _nothing(),
             self._quotes.get(security) if Need.QUOTE in wanted else _nothing(),
             self._positions.get(account, security) if Need.POSITION in wanted else _nothing(),
+            self._market_states.get(security) if Need.MARKET_STATE in wanted else _nothing(),
         )
-        return LegFacts(instrument, quote, position)
+        return LegFacts(instrument, quote, position, market_state)
 
     async def refreshed(self, intent: Intent, facts: Facts) -> Facts:
         """Holdings that grew old while the order waited behind others of its connection are asked for once more."""
@@ -180,7 +198,7 @@ class Gathering:
         if isinstance(grant, Refusal):
             return False
         if isinstance(intent, PlaceOrder | PlaceCombo):
-            return bool(needs(grant.key, intent))
+            return bool(needs(grant.key, intent)) or any(each.continuous for each in _securities(intent))
         return isinstance(intent, ModifyOrder)
 
     def _note_in_vain(self, key_id: str) -> None:
@@ -217,8 +235,23 @@ def _symbols(order: PlaceOrder | PlaceCombo) -> tuple[str, ...]:
 def _with_legs(facts: Facts, order: PlaceOrder | PlaceCombo, legs: Sequence[LegFacts]) -> Facts:
     if isinstance(order, PlaceOrder):
         (only,) = legs
-        return replace(facts, instrument=only.instrument, quote=only.quote, position=only.position)
+        return replace(
+            facts,
+            instrument=only.instrument,
+            quote=only.quote,
+            position=only.position,
+            market_state=only.market_state,
+        )
     return replace(facts, legs=tuple(legs))
+
+
+def _found_nothing(known: LegFacts, wanted: frozenset[Need]) -> bool:
+    """Whether OpenD was asked about a security and had no answer."""
+    if Need.INSTRUMENT in wanted:
+        return known.instrument is None
+    return (Need.QUOTE in wanted and known.quote is None) or (
+        Need.MARKET_STATE in wanted and known.market_state is None
+    )
 
 
 async def _nothing() -> None:

@@ -26,6 +26,7 @@ from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.states import States
 from sidecar.metrics import Metrics
 from sidecar.policy.decision import Code, Refusal
+from sidecar.policy.market_state import MarketState, Session
 from sidecar.policy.trading import ACTIVE
 from sidecar.policy.usage import Account, Instrument, InstrumentKind, Position
 from sidecar.settings import Breakers as Settings
@@ -55,6 +56,8 @@ class World:
         self.quote: Decimal | None = Decimal(300)
         self.holding: Decimal | None = Decimal(1000)
         self.holding_is_old = False
+        self.market_state: MarketState | None = MarketState(Session.REGULAR, "MORNING")
+        self.contract: Security | None = None
         self.standing = ACTIVE
         self.env = TrdEnv.SIMULATE
         self.unlocking = Unlocking(
@@ -74,6 +77,8 @@ class World:
             quotes=_Lookup(self, "quote", lambda: self.quote),  # type: ignore[arg-type]
             positions=_Holdings(self),  # type: ignore[arg-type]
             orders=self,  # type: ignore[arg-type]
+            market_states=_Lookup(self, "market state", lambda: self.market_state),  # type: ignore[arg-type]
+            contracts=_Lookup(self, "contract", lambda: self.contract),  # type: ignore[arg-type]
             metrics=Metrics(),
             settings=GateSettings(),
             trading=lambda key_id: self.standing,

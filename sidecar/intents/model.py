@@ -97,6 +97,11 @@ class Security:
     code: str
     trd_market: int = field(default=0, compare=False)
 
+    @property
+    def continuous(self) -> bool:
+        """Whether its code stands for a contract (`HSImain`, `HSIcurrent`, `HSInext`) instead of naming one."""
+        return self.code.endswith(("main", "current", "next"))
+
 
 @dataclass(frozen=True, slots=True)
 class OrderRef:

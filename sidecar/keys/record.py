@@ -37,7 +37,7 @@ _NOT_YET = frozenset(
 """SECURITY: rules this version does not know. A record with one would promise a limit that is not there."""
 
 NOT_ENFORCED = frozenset(
-    {"cap_currency", "max_open_orders", "max_position_value", "trading_hours", "cancel_on_disconnect"}
+    {"cap_currency", "max_open_orders", "max_position_value", "cancel_on_disconnect"}
 )
 """SECURITY: fields that are read and checked, but by which no rule goes yet."""
 

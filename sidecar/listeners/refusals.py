@@ -51,6 +51,7 @@ NATIVE: Mapping[Code, Native] = MappingProxyType(
         Code.ORDER_TYPE: _DENIED,
         Code.SHORT_SALE: _DENIED,
         Code.HOURS: _DENIED,
+        Code.MARKET_CLOSED: _DENIED,
         Code.EXTENDED_HOURS: _DENIED,
         Code.PRICE_UNAVAILABLE: _UNKNOWN_FACT,
         Code.INSTRUMENT_UNKNOWN: _UNKNOWN_FACT,

@@ -26,6 +26,15 @@ _UNTOLD = "what the order is worth cannot be told, so it cannot be held against 
 # -- 8: the facts are there -------------------------------------------------------------------------------------------
 
 
+def contract(case: Case) -> Finding | None:
+    """INVARIANT: a code that stands for a contract is never sent on: OpenD would choose another than was judged."""
+    for leg in case.legs:
+        if leg.security.continuous:
+            text = f"which contract `{leg.security.symbol}` stands for now could not be found out; name the contract"
+            return refused("contract", Code.INSTRUMENT_UNKNOWN, text)
+    return None
+
+
 def price(case: Case) -> Finding | None:
     """Whether there is a price to count with: the order's own, and where that says too little the market's."""
     if not case.key.value_capped:

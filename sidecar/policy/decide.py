@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sidecar.intents.model import Intent, PlaceCombo, PlaceOrder
-from sidecar.policy import caps, order_limits, rules, short_sales, whitelists
+from sidecar.policy import caps, order_limits, rules, sessions, short_sales, whitelists
 from sidecar.policy.case import Case, Check, case_of
 from sidecar.policy.decision import Code, Decision, Finding, Refusal, Worth
 from sidecar.policy.key import Key
@@ -47,7 +47,9 @@ _ALL = (
     _Rule(order_limits.order_type, Code.ORDER_TYPE),
     _Rule(short_sales.short_sale, Code.SHORT_SALE),
     _Rule(rules.hours, Code.HOURS),
+    _Rule(sessions.market_closed, Code.MARKET_CLOSED),
     _Rule(order_limits.extended_hours, Code.EXTENDED_HOURS),
+    _Rule(caps.contract, Code.INSTRUMENT_UNKNOWN),
     _Rule(caps.price, Code.PRICE_UNAVAILABLE),
     _Rule(caps.instrument, Code.INSTRUMENT_UNKNOWN),
     _Rule(caps.known_order, Code.ORDER_UNKNOWN),
@@ -92,6 +94,8 @@ def needs(key: Key, order: PlaceOrder | PlaceCombo) -> frozenset[Need]:
             wanted.add(Need.QUOTE)
     if order_limits.collar_needs_quote(key, order):
         wanted.add(Need.QUOTE)
+    if key.trading_hours is True:
+        wanted.add(Need.MARKET_STATE)
     if short_sales.asks_for_position(key, order):
         wanted.add(Need.POSITION)
     return frozenset(wanted)

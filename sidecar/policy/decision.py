@@ -35,6 +35,7 @@ class Code(StrEnum):
     ORDER_TYPE = "order_type"
     SHORT_SALE = "short_sale"
     HOURS = "hours"
+    MARKET_CLOSED = "market_closed"
     EXTENDED_HOURS = "extended_hours"
     PRICE_UNAVAILABLE = "price_unavailable"
     INSTRUMENT_UNKNOWN = "instrument_unknown"

@@ -26,9 +26,23 @@ class Leg:
 def legs_of(order: PlaceOrder | PlaceCombo, facts: Facts, added: Decimal) -> tuple[Leg, ...]:
     """`added` in the order's own quantity, of which each leg has its ratio."""
     if isinstance(order, PlaceOrder):
-        return (Leg(order.security, order.side, added, LegFacts(facts.instrument, facts.quote, facts.position)),)
-    known = facts.legs if len(facts.legs) == len(order.legs) else (_UNKNOWN,) * len(order.legs)
+        known = LegFacts(facts.instrument, facts.quote, facts.position, facts.market_state)
+        return (Leg(order.security, order.side, added, known),)
+    of_each = facts.legs if len(facts.legs) == len(order.legs) else (_UNKNOWN,) * len(order.legs)
     return tuple(
         Leg(leg.security, leg.side, EXACT.multiply(added, leg.qty_ratio), each)
-        for leg, each in zip(order.legs, known, strict=True)
+        for leg, each in zip(order.legs, of_each, strict=True)
     )
+
+
+def units_of(order: PlaceOrder | PlaceCombo, symbol: str) -> tuple[Decimal, Decimal]:
+    """Units of one security that the whole order buys and sells."""
+    bought = sold = Decimal(0)
+    for leg in legs_of(order, Facts(), order.qty):
+        if leg.security.symbol != symbol:
+            continue
+        if leg.side.sells:
+            sold = EXACT.add(sold, leg.added)
+        else:
+            bought = EXACT.add(bought, leg.added)
+    return bought, sold

@@ -7,8 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from sidecar.intents.model import RestingOrder, TrdEnv
+from sidecar.intents.model import RestingOrder, Side, TrdEnv
 from sidecar.policy.currency import Rates
+from sidecar.policy.market_state import MarketState
 from sidecar.policy.trading import Standing
 
 
@@ -53,10 +54,12 @@ class Approved:
     """What the ledger has of an order that is to be changed; None: nothing of the kind."""
 
     qty: Decimal | None = None
-    """The total it was last approved for. OpenD's list may not show it yet."""
+    """The smallest total it may have by what was approved. OpenD's list may not show it yet."""
     value: Decimal | None = None
     """The highest total it was ever approved for, in `currency`."""
     currency: str | None = None
+    side: Side | None = None
+    """On which it was placed; None for a combo. OpenD lists a plain sale of what is not held as a short one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class LegFacts:
     instrument: Instrument | None = None
     quote: Decimal | None = None
     position: Position | None = None
+    market_state: MarketState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Facts:
     order_owner: OrderOwner | None = None
     position: Position | None = None
     """The account's holding of what the order sells."""
+    market_state: MarketState | None = None
+    """What the market of the order's security is doing now."""
     trading: Standing | None = None
     """The strictest trading state that holds for the key."""
     locked_since: datetime | None = None
@@ -144,3 +150,4 @@ class Need(StrEnum):
     INSTRUMENT = "instrument"
     QUOTE = "quote"
     POSITION = "position"
+    MARKET_STATE = "market state"

@@ -43,7 +43,8 @@ def symbol(case: Case) -> Finding | None:
 
 
 def symbol_so_far(case: Case) -> Finding | None:
-    """As `symbol`, but where only the instrument's kind can tell (`@options`), lets the order go on to be asked for."""
+    """As `symbol`, but where only OpenD can tell (the kind for `@options`, the contract behind `HSImain`), lets the order
+    go on to be asked for."""
     return _symbol(case, last=False)
 
 
@@ -62,6 +63,9 @@ def _symbol(case: Case, *, last: bool) -> Finding | None:
         security, instrument = leg.security, leg.known.instrument
         if named(allowed, security):
             detail = f"{security.symbol} is allowed"
+            continue
+        if security.continuous and not last:
+            detail = f"{security.symbol} may stand for an allowed contract"
             continue
         entries = _option_entries(allowed, security)
         if entries and _underlying_open(security, instrument):

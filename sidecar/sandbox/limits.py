@@ -37,6 +37,8 @@ FREQUENCIES: dict[int, Frequency] = {
     2226: Frequency(20, per_account=True),
     3103: Frequency(60, per_account=False, only="first_page"),
     3203: Frequency(60, per_account=False),
+    3218: Frequency(30, per_account=False),
+    3223: Frequency(10, per_account=False),
 }
 """By proto id (protocol facts, section 8; documented)."""
 

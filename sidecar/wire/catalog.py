@@ -407,7 +407,7 @@ _ROWS: tuple[Row, ...] = (
     _quote(3215, "Qot_StockFilter", "c2s.plate", market="c2s.market"),
     _quote(3216, "Qot_GetCodeChange", "c2s.securityList[]"),
     _quote(3217, "Qot_GetIpoList", market="c2s.market"),
-    _quote(GET_FUTURE_INFO, "Qot_GetFutureInfo", "c2s.securityList[]"),
+    _quote(GET_FUTURE_INFO, "Qot_GetFutureInfo", "c2s.securityList[]", shared_limit=(30, 30)),
     _quote(REQUEST_TRADE_DATE, "Qot_RequestTradeDate", "c2s.security", market="c2s.market"),
     _quote(
         3220,
@@ -425,7 +425,7 @@ _ROWS: tuple[Row, ...] = (
         note="the user's price reminders",
     ),
     _quote(3222, "Qot_GetUserSecurityGroup", permission=Permission.PERSONAL, note="the user's watch-list groups"),
-    _quote(GET_MARKET_STATE, "Qot_GetMarketState", "c2s.securityList[]"),
+    _quote(GET_MARKET_STATE, "Qot_GetMarketState", "c2s.securityList[]", shared_limit=(10, 30)),
     _quote(3224, "Qot_GetOptionExpirationDate", "c2s.owner"),
     _quote(3225, "Qot_GetFinancialsEarningsPriceMove", "c2s.security"),
     _quote(3226, "Qot_GetFinancialsEarningsPriceHistory", "c2s.security"),

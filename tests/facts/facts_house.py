@@ -1,4 +1,4 @@
-"""A house connection made of data: answers 2001, 3202, 3203 and 3218, and notes what it was asked."""
+"""A house connection made of data: answers what facts ask, and notes what it was asked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from sidecar.intents.model import Security
 from sidecar.tasks import Tasks
 from sidecar.wire.messages import message_class
 
-NAMES = {2001: "Trd_GetAccList", 3202: "Qot_GetStaticInfo", 3203: "Qot_GetSecuritySnapshot", 3218: "Qot_GetFutureInfo"}
+NAMES = {
+    1002: "GetGlobalState", 2001: "Trd_GetAccList", 3202: "Qot_GetStaticInfo", 3203: "Qot_GetSecuritySnapshot",
+    3218: "Qot_GetFutureInfo", 3223: "Qot_GetMarketState",
+}  # fmt: skip
 
 
 def security(code: str, qot_market: int = 1, market: str = "HK") -> Security:
@@ -50,7 +53,7 @@ class FakeHouse:
         self.refuse_all: str | None = None
 
     async def ask(self, proto_id: int, request: Any, *, timeout: float) -> Any:
-        codes = [one.code for one in request.c2s.securityList] if proto_id != 2001 else []
+        codes = [one.code for one in getattr(request.c2s, "securityList", ())]
         self.asked.append((proto_id, codes))
         self.requests.append(request)
         assert request.IsInitialized()

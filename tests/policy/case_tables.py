@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from sidecar.facts.market_states import STATES
 from sidecar.intents.model import (
     AccountRef,
     CancelOrder,
@@ -36,8 +37,19 @@ from sidecar.intents.model import (
     Unlock,
 )
 from sidecar.policy.key import HoursWindow, Key, Scope
+from sidecar.policy.market_state import MarketState
 from sidecar.policy.trading import ACTIVE, Standing, TradingState
-from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, OrderOwner, Position, Terms, Usage
+from sidecar.policy.usage import (
+    Account,
+    Facts,
+    Instrument,
+    InstrumentKind,
+    LegFacts,
+    OrderOwner,
+    Position,
+    Terms,
+    Usage,
+)
 
 FOLDER = Path(__file__).parent.parent / "cases"
 
@@ -147,6 +159,7 @@ def key(words: Mapping[str, Any]) -> Key:
         max_order_qty=_decimal(fields.pop("max_order_qty", None)),
         price_collar_pct=_decimal(fields.pop("price_collar_pct", None)),
         duplicate_window_s=fields.pop("duplicate_window_s", None),
+        trading_hours=fields.pop("trading_hours", None),
         extended_hours=fields.pop("extended_hours", None),
         allow_short=fields.pop("allow_short", None),
         hours_window=None if hours is None else tuple(_window(part) for part in hours.split(", ")),
@@ -223,8 +236,15 @@ def _facts(known: Mapping[str, Any], account: AccountRef) -> Facts:
         quote=_decimal(known.get("quote")),
         order_owner=None if owner is None else OrderOwner(None if owner == "nobody known" else owner),
         position=_position(known.get("holding", "unknown")),
+        market_state=_market(known.get("market", "unknown")),
+        legs=tuple(LegFacts(market_state=_market(name)) for name in known.get("market of the legs", ())),
         trading=_standing(known.get("trading", "active")),
     )
+
+
+def _market(name: str) -> MarketState | None:
+    """`unknown`, or OpenD's word: `MORNING`, `REST`, `PRE_MARKET_BEGIN`, ..."""
+    return None if name == "unknown" else next(state for state in STATES.values() if state.name == name)
 
 
 def _standing(words: str) -> Standing | None:

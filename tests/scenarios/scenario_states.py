@@ -16,6 +16,7 @@ from scenarios.scenario_world import World, in_its_thread, until
 
 from sidecar.errors import RecordError
 from sidecar.policy.trading import Standing, TradingState
+from sidecar.sandbox.sessions import MarketState
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,18 @@ async def _no_ledger(run: Run) -> AsyncIterator[None]:
     async with replaced(run.world, recorder._store, "commit", refuse):
         yield
     await until(lambda: recorder.ledger_ok, "the ledger to be written again")
+
+
+@_state("the market is in its lunch break")
+async def _lunch(run: Run) -> AsyncIterator[None]:
+    sandbox, states = run.world.sandbox, run.world.sidecar.app.market_states
+    sandbox.set_market_state("HK", MarketState.REST)
+    run.world.sidecar.do(states.forget)
+    try:
+        yield
+    finally:
+        sandbox.set_market_state("HK", None)
+        run.world.sidecar.do(states.forget)
 
 
 @_state("OpenD does not say what is held")

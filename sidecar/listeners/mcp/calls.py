@@ -168,6 +168,7 @@ def _advice(refusal: Refused) -> str:
 
 _ADVICE: Mapping[Code, str] = {
     Code.HOURS: "it may pass within the hours that my_limits tells",
+    Code.MARKET_CLOSED: "it may pass once the market is open",
     Code.SHORT_SALE: "it may pass at a smaller quantity; what was cancelled is free a few seconds later",
     Code.POSITION_UNKNOWN: "it may pass a little later",
     Code.PRICE_COLLAR: "it may pass at a price nearer to the market's",
