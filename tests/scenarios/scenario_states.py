@@ -66,11 +66,13 @@ async def _stale(run: Run) -> AsyncIterator[None]:
         yield
 
 
-def _halted(run: Run, key_id: str | None) -> Callable[[], None]:
+def _halted(
+    run: Run, key_id: str | None, state: TradingState = TradingState.HALTED, breaker: str = ""
+) -> Callable[[], None]:
     """Halts, at a fixed time so that every door is told the same; what ends it."""
     states = run.world.sidecar.app.states
     since = datetime(2026, 1, 5, 10, 41, tzinfo=UTC)
-    run.world.sidecar.do(states._put, Standing(TradingState.HALTED, key_id, since, "fat finger", "the owner"))
+    run.world.sidecar.do(states._put, Standing(state, key_id, since, "fat finger", "the owner", breaker))
     return lambda: run.world.sidecar.do(states._put, Standing(key_id=key_id))
 
 
@@ -86,6 +88,24 @@ async def _all_halted(run: Run) -> AsyncIterator[None]:
 @_state("its key is halted")
 async def _key_halted(run: Run) -> AsyncIterator[None]:
     resume = _halted(run, run.key_id)
+    try:
+        yield
+    finally:
+        resume()
+
+
+@_state("a breaker has halted its key")
+async def _tripped(run: Run) -> AsyncIterator[None]:
+    resume = _halted(run, run.key_id, breaker="refusals_in_a_row")
+    try:
+        yield
+    finally:
+        resume()
+
+
+@_state("its key may only shrink positions")
+async def _reducing(run: Run) -> AsyncIterator[None]:
+    resume = _halted(run, run.key_id, TradingState.REDUCING)
     try:
         yield
     finally:
