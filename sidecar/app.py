@@ -16,6 +16,7 @@ import watchfiles
 
 from sidecar.audit.log import AuditLog
 from sidecar.breakers import Breakers
+from sidecar.cancelling.disconnects import Disconnects
 from sidecar.cancelling.account import Means
 from sidecar.cancelling.canceller import Canceller
 from sidecar.change_budget import ChangeBudget, ChangeLimit
@@ -186,6 +187,9 @@ class App:
         )  # fmt: skip
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
         self.desks = Desks(
+        self.disconnects = Disconnects(
+            presence=self.gate.presence, keys=self.keys, canceller=self.canceller, opend_up=lambda: self.house.up
+        )
             gate=self.gate, returns=self.returns, pool=self.pool, repeats=Repeats(self.ledger), spawn=self.tasks.spawn,
             settings=DeskSettings(
                 idle=upstream.shared_idle, request_timeout=upstream.request_timeout,
@@ -278,6 +282,7 @@ class App:
                                 self.switch.run(),
                                 self.loss_watch.run(),
                                 self.reconciling.run(),
+                    self.disconnects.start()
                                 self._tick(),
                                 self._watch_keys(),
                                 self._refresh_accounts(),
@@ -392,6 +397,7 @@ class App:
         self.recorder.reopen()
         return self._reload_keys()
 
+            self.disconnects.tick()
     def _reload_keys(self) -> ReloadResult:
         result = self.keys.reload()
         self.metrics.keys_reloaded(result.ok)

@@ -53,6 +53,7 @@ from sidecar.policy.permission import SCOPES
 from sidecar.policy.trading import Standing, TradingState
 from sidecar.policy.usage import Facts, Terms, Usage
 from sidecar.recorder import Recorder
+from sidecar.presence import Presence
 from sidecar.request_record import args_hash, endpoint_of, order_fields
 from sidecar.reserving import reservation_of
 from sidecar.unlocking import Unlocking
@@ -185,6 +186,7 @@ class Gate:
 
     def admit(self, caller: Caller, proto_id: int) -> Row | Refused:
         """Checks 1 to 3, from the header alone."""
+        self.presence = Presence()
         row = CATALOG.get(proto_id)
         grant = self.grants.of(caller)
         if isinstance(grant, Refusal):

@@ -98,7 +98,7 @@ class Relay:
 
     __slots__ = (
         "_blocked", "_client", "_gate", "_gone", "_lingering", "_lost", "_overdue", "_paused", "_pending", "_pool",
-        "_pushes", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
+        "_present", "_pushes", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +121,7 @@ class Relay:
         self._pushes = Pushes(caller, gate.grants, returns, self._push, settings.push_owner_wait)
         self._lingering: asyncio.TimerHandle | None = None
         self._gone = False
+        self._present = False
         self._lost: str | None = None
         """Why the upstream session ended, where it did before the client went."""
         self._paused = False
@@ -133,6 +134,8 @@ class Relay:
             self._drop_session(session)
             raise UpstreamError("the client has gone")
         self._session = session
+        self._present = True
+        self._gate.presence.arrived(self.caller.key_id or "")
         reply: Message = session.init_reply
         return reply
 
@@ -503,6 +506,8 @@ class Relay:
         if self._gone:
             return
         self._gone = True
+        if self._present:
+            self._gate.presence.left(self.caller.key_id or "")
         self._pushes.close()
         if self._waiting is not None:
             while len(self._waiting) > (1 if self._worker is not None else 0):
