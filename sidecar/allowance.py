@@ -44,7 +44,6 @@ def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing) -> d
         "max_order_qty": _exact(key.max_order_qty),
         "price_collar_pct": _exact(key.price_collar_pct),
         "duplicate_window_s": key.duplicate_window_s,
-        "max_open_orders": key.max_open_orders,
         "cancel_on_disconnect": key.cancel_on_disconnect,
         "daily_value": {
             "limit": _exact(key.max_daily_value),
@@ -52,6 +51,7 @@ def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing) -> d
             "left": _left_of_day(key.max_daily_value, usage.daily_value),
         },
         "orders_per_minute": _rate(key, usage),
+        "open_orders": _open_orders(key, usage),
     }
 
 
@@ -77,6 +77,11 @@ def _rate(key: Key, usage: Usage) -> dict[str, Any]:
     left = None if limit is None else max(0, limit - used)
     wait = max(0.0, 60.0 - usage.oldest_order_age) if left == 0 else 0.0
     return {"limit": limit, "used": used, "left": left, "next_in_seconds": round(wait, 1)}
+
+
+def _open_orders(key: Key, usage: Usage) -> dict[str, Any]:
+    limit, used = key.max_open_orders, usage.open_orders
+    return {"limit": limit, "used": used, "left": None if limit is None else max(0, limit - used)}
 
 
 def _left_of_day(limit: Decimal | None, used: dict[str, Decimal]) -> dict[str, str | None] | None:

@@ -75,9 +75,9 @@ class Settling:
         row = self._ledger.row_of(decision_id)
         if row is None or not row.state.settled:
             self.on_lost()
-        else:  # its push came before its reply was lost
+        else:  # a push or a list told of it before its reply was lost
             outcome: Outcome = "success" if row.state is State.ACCEPTED else "failure"
-            self._record(decision_id, outcome, f"{_FOUND}, by its push", row.order_id, row.order_id_ex)
+            self._record(decision_id, outcome, f"{_FOUND} before", row.order_id, row.order_id_ex)
 
     # -- pushes and lists -----------------------------------------------------------------------------------------
 
