@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 
 from sidecar.audit.record import endpoint_name
 from sidecar.grants import Caller
-from sidecar.intents.model import CancelOrder, Intent, ModifyOrder, PlaceCombo, PlaceOrder, Unlock
+from sidecar.intents.model import CancelOrder, Intent, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Unlock
+from sidecar.policy.change import would_become
 from sidecar.policy.decision import Decision
 from sidecar.wire import packet_id
 from sidecar.wire.catalog import Row
@@ -31,38 +32,30 @@ def args_hash(intent: Intent | None, message: Message) -> str | None:
     return hashlib.sha256(packet_id.without(message).SerializeToString()).hexdigest()[:16]
 
 
-def order_fields(intent: Intent | None, decision: Decision | None) -> dict[str, Any]:
-    """What it is about, as fields of an `AuditRecord`."""
+def order_fields(
+    intent: Intent | None, decision: Decision | None, resting: RestingOrder | None = None
+) -> dict[str, Any]:
+    """What it is about, as fields of an `AuditRecord`. Of a change whose order is known (`resting`), what it leads to."""
     fields: dict[str, Any] = {}
     account = getattr(intent, "account", None)
     if account is not None:
         fields.update(acc_id=account.acc_id, trd_env=account.env.name)
-    if isinstance(intent, PlaceOrder):
-        fields.update(
-            market=intent.security.market,
-            symbol=intent.security.symbol,
-            side=intent.side.value,
-            order_type=intent.order_type.name,
-            qty=intent.qty,
-            price=intent.price,
-        )
-    elif isinstance(intent, PlaceCombo):
-        fields.update(
-            market=intent.legs[0].security.market,
-            symbol=intent.symbol,
-            order_type=intent.order_type.name,
-            qty=intent.qty,
-            price=intent.price,
-        )
+    if isinstance(intent, PlaceOrder | PlaceCombo):
+        fields.update(_traded(intent))
     elif isinstance(intent, ModifyOrder):
-        fields.update(
-            order_id=intent.order.order_id or None,
-            order_id_ex=intent.order.order_id_ex or None,
-            qty=intent.qty,
-            price=intent.price,
-        )
-    elif isinstance(intent, CancelOrder):
+        fields.update(qty=intent.qty, price=intent.price)
+        if resting is not None:
+            fields.update(_traded(would_become(intent, resting)))
+    if isinstance(intent, ModifyOrder | CancelOrder):
         fields.update(order_id=intent.order.order_id or None, order_id_ex=intent.order.order_id_ex or None)
     if decision is not None and decision.worth is not None:
         fields.update(value=decision.worth.value, currency=decision.worth.currency)
     return fields
+
+
+def _traded(order: PlaceOrder | PlaceCombo) -> dict[str, Any]:
+    fields: dict[str, Any] = {"order_type": order.order_type.name, "qty": order.qty, "price": order.price}
+    if isinstance(order, PlaceCombo):
+        return {**fields, "market": order.legs[0].security.market, "symbol": order.symbol}
+    security = order.security
+    return {**fields, "market": security.market, "symbol": security.symbol, "side": order.side.value}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sidecar.intents.model import ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder
 from sidecar.ledger.reservation import Kind, LegUnits, Reservation
-from sidecar.policy.change import added_by, would_become
+from sidecar.policy.change import added_by, raises_the_stake, would_become
 from sidecar.policy.decision import Decision
 from sidecar.policy.exact import EXACT
 from sidecar.policy.usage import Facts
@@ -31,6 +33,10 @@ def reservation_of(
         order = would_become(intent, resting)
         adds = added_by(intent, resting, None if facts.approved is None else facts.approved.qty)
         order_id, order_id_ex = resting.order_id, resting.order_id_ex
+        if not raises_the_stake(intent) and facts.approved is not None and facts.approved.qty is not None:
+            order = replace(
+                order, qty=min(order.qty, facts.approved.qty)
+            )  # it asks for none: no larger one is approved
     else:
         kind, order, adds = "place", intent, intent.qty
     plain = order if isinstance(order, PlaceOrder) else None

@@ -169,7 +169,7 @@ class PlaceCombo:
     @property
     def symbol(self) -> str:
         """What it trades, in the order of its legs: `BUY 1 US.AAPL + SELL 1 US.MSFT`."""
-        return " + ".join(f"{leg.side} {leg.qty_ratio:f} {leg.security.symbol}" for leg in self.legs)
+        return " + ".join(f"{leg.side} {leg.qty_ratio.normalize():f} {leg.security.symbol}" for leg in self.legs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,8 @@ class RestingOrder:
     order_id_ex: str
     filled: Decimal = Decimal(0)
     """Units filled so far, part of the order's quantity."""
+    fill_price: Decimal | None = None
+    """What a unit of them was filled at on average; None where OpenD does not say."""
     status: int = 0
     """OpenD's OrderStatus."""
 

@@ -115,9 +115,13 @@ def complete_change(request: Message, order: PlaceOrder | PlaceCombo) -> None:
         return
     if order.aux_price is not None and not c2s.HasField("auxPrice"):
         c2s.auxPrice = float(order.aux_price)
-    if order.trail is not None and not (c2s.trailType and c2s.HasField("trailValue")):
+    if order.trail is None:
+        return
+    if not (c2s.trailType and c2s.HasField("trailValue")):
         c2s.trailType = _TRAIL_RATIO if order.trail.ratio else _TRAIL_AMOUNT
         c2s.trailValue, c2s.trailSpread = float(order.trail.value), float(order.trail.spread)
+    elif order.trail.spread and not c2s.HasField("trailSpread"):
+        c2s.trailSpread = float(order.trail.spread)
 
 
 def _place(c2s: Any) -> PlaceOrder:

@@ -22,6 +22,8 @@ from sidecar.intents.model import (
 _SIDES = {1: Side.BUY, 2: Side.SELL, 3: Side.SELL_SHORT, 4: Side.BUY_BACK}
 _ORDER_TYPES = {int(kind): kind for kind in OrderType}
 _TRAIL_RATIO = 1
+_NANO = Decimal("1e-9")
+"""An average is a quotient; beyond the decimal places of OpenD's prices it says nothing."""
 
 
 def read_resting(account: AccountRef, order: Any, trd_market: int = 0) -> RestingOrder | None:
@@ -33,11 +35,12 @@ def read_resting(account: AccountRef, order: Any, trd_market: int = 0) -> Restin
     try:
         placed = _combo(account, order, trd_market) if order.comboLegs else _plain(account, order, trd_market)
         filled = exact(order.fillQty, "fillQty")
+        fill_price = exact(order.fillAvgPrice, "fillAvgPrice").quantize(_NANO) or None
     except BodyError:
         return None
     if placed is None or not (order.orderID or order.orderIDEx) or not isinstance(order.orderIDEx, str):
         return None
-    return RestingOrder(placed, order.orderID, order.orderIDEx, filled, order.orderStatus)
+    return RestingOrder(placed, order.orderID, order.orderIDEx, filled, fill_price, order.orderStatus)
 
 
 def _plain(account: AccountRef, order: Any, trd_market: int) -> PlaceOrder | None:

@@ -405,9 +405,14 @@ class Ledger:
         """The account's reservations whose fate is not known, oldest first."""
         return [entry.reservation for entry in self._unsettled.get(acc_id, {}).values()]
 
+    def is_open(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
+        """Whether the order is one of those that `in_flight` counts whole."""
+        return any(entry.is_order and entry.is_open for entry in self._of_order(acc_id, order_id, order_id_ex))
+
     def approved(self, acc_id: int, order_id: int, order_id_ex: str) -> Approved | None:
-        """What the order was approved for: the total quantity of its last approval, and the highest value of all (what it
-        was placed with and every increase since; to enable it again is no increase). None for an order not known here.
+        """What the order was approved for: the smallest total quantity it may have, by its last approval and by those that
+        OpenD has not answered, which may be carried out in any order; and the highest value of all (what it was placed with
+        and every increase since; to enable it again is no increase). None for an order not known here.
         """
         entries = [
             entry for entry in self._of_order(acc_id, order_id, order_id_ex) if entry.state.counts_in_daily_value
@@ -415,14 +420,19 @@ class Ledger:
         if not entries:
             return None
         last = max(entries, key=lambda entry: (entry.reservation.at, entry.reservation.decision_id))
+        placed = placed_by(entries)
+        known = Approved(
+            min(one.reservation.qty for one in entries if one is last or not one.state.settled),
+            side=None if placed is None else placed.reservation.side,
+        )
         valued = [entry.reservation for entry in entries if entry.reservation.kind != "enable"]
         currencies = {one.currency for one in valued if one.value is not None}
         if len(currencies) != 1:
-            return Approved(last.reservation.qty)
+            return known
         total = Decimal(0)
         for one in valued:
             total = EXACT.add(total, one.value or Decimal(0))
-        return Approved(last.reservation.qty, total, currencies.pop())
+        return replace(known, value=total, currency=currencies.pop())
 
     # For the recorder
 

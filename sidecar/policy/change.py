@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from sidecar.intents.model import ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder
+from sidecar.intents.model import ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Trail
 
 _ZERO = Decimal(0)
 _TO_THE_MARKET = frozenset({ModifyOp.NORMAL, ModifyOp.ENABLE})
@@ -33,7 +33,7 @@ def would_become(change: ModifyOrder, resting: RestingOrder) -> PlaceOrder | Pla
         price=price,
         aux_price=order.aux_price if change.aux_price is None else change.aux_price,
         adjust_limit=change.adjust_limit,
-        trail=order.trail if change.trail is None else change.trail,
+        trail=_trail(change.trail, order.trail),
     )
 
 
@@ -49,3 +49,10 @@ def added_by(change: ModifyOrder, resting: RestingOrder, least: Decimal | None) 
         return _ZERO
     has = resting.order.qty if least is None else min(least, resting.order.qty)
     return max(_ZERO, would_become(change, resting).qty - has)
+
+
+def _trail(changed: Trail | None, had: Trail | None) -> Trail | None:
+    """A change that says how far to trail says nothing of the spread where it gives none: that stays too."""
+    if changed is None or had is None or changed.spread:
+        return had if changed is None else changed
+    return replace(changed, spread=had.spread)
