@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from raw_client import PAPER_HK
 from scenarios.scenario_doors import Client
 from scenarios.scenario_frames import Tcp
 from scenarios.scenario_world import World, in_its_thread, until
@@ -124,6 +126,20 @@ async def _other_halted(run: Run) -> AsyncIterator[None]:
 @_event("its key is halted")
 async def _is_halted(run: Run) -> None:
     _halted(run, run.key_id)
+
+
+@_state("what is left of the account's changes is kept for cancels")
+async def _changes_used_up(run: Run) -> AsyncIterator[None]:
+    budget = run.world.sidecar.app.changes
+    sent = {PAPER_HK: deque([time.monotonic()] * (budget.limit.most - budget.limit.kept))}
+    async with replaced(run.world, budget, "_sent", sent):
+        yield
+
+
+@_state("the sidecar cancels every order of the account")
+async def _clearing(run: Run) -> AsyncIterator[None]:
+    with run.world.sidecar.app.changes.reserved(PAPER_HK, everything=True):
+        yield
 
 
 @_state("the clock has jumped")

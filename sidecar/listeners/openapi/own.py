@@ -25,7 +25,13 @@ def operations(*, metrics: bool) -> dict[str, dict[str, Any]]:
         BY_ID: {"post": _any_request()},
         "/api/key": {"get": _key()},
         HALT: {
-            "post": _change("haltTrading", "Halt all trading, or one key", "Orders are refused at once; cancels go on.")
+            "post": _change(
+                "haltTrading",
+                "Halt all trading, or one key",
+                "Orders are refused at once; cancels go on. With `cancel_orders` all working orders are cancelled too, or those "
+                "of the key: it begins at once, and the status tells how far it has come.",
+                {"cancel_orders": {"type": "boolean", "default": False}},
+            )
         },
         RESUME: {"post": _change("resumeTrading", "Resume all trading, or one key", "Nothing else ends a halt.")},
         STATUS: {"get": _status()},
@@ -54,7 +60,13 @@ def parameters() -> dict[str, Any]:
 
 
 def schemas() -> dict[str, Schema]:
-    return {"Allowance": _allowance(), "Readiness": _ready(), "Standing": _standing(), "Status": _told()}
+    return {
+        "Allowance": _allowance(),
+        "Readiness": _ready(),
+        "Standing": _standing(),
+        "Status": _told(),
+        "Cancelling": _cancelling(),
+    }
 
 
 def _any_request() -> dict[str, Any]:
@@ -96,7 +108,7 @@ def _key() -> dict[str, Any]:
     }
 
 
-def _change(operation_id: str, summary: str, what: str) -> dict[str, Any]:
+def _change(operation_id: str, summary: str, what: str, more: dict[str, Schema] | None = None) -> dict[str, Any]:
     wanted = {
         "type": "object",
         "properties": {
@@ -112,6 +124,7 @@ def _change(operation_id: str, summary: str, what: str) -> dict[str, Any]:
                 "pattern": r"\S",
                 "description": "told to who is refused",
             },
+            **(more or {}),
         },
         "required": ["reason"],
         "additionalProperties": False,
@@ -123,8 +136,9 @@ def _change(operation_id: str, summary: str, what: str) -> dict[str, Any]:
             "saved": {"type": "boolean", "description": "false: it holds, but a restart would not know it"},
             "problem": {"type": ["string", "null"], "description": "why it is not on disk"},
             "still_halted": {"type": "array", "items": reference("Standing")},
+            "cancelling": {"anyOf": [reference("Cancelling"), {"type": "null"}]},
         },
-        "required": ["changed", "saved", "problem", "still_halted"],
+        "required": ["changed", "saved", "problem", "still_halted", "cancelling"],
     }
     example = {"reason": "fat finger"}
     return {
@@ -174,6 +188,11 @@ def _told() -> Schema:
         "keys": {"type": "array", "items": reference("Standing"), "description": "those halted by themselves"},
         "saved": {"type": "boolean", "description": "whether a restart would know all this"},
         "save_problem": {"type": ["string", "null"]},
+        "cancelling": {
+            "type": "array",
+            "items": reference("Cancelling"),
+            "description": "what the sidecar cancels by itself: what goes on, then what has ended, the latest first",
+        },
         "ready": {"type": "boolean"},
         "problems": {"type": "array", "items": {"type": "object"}},
         "upstream": {
@@ -186,6 +205,38 @@ def _told() -> Schema:
         },
         "revision": {"type": "string"},
         "pid": {"type": "integer"},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _cancelling() -> Schema:
+    """What `canceller.Run.tree` makes; a test compares them."""
+    text, count = {"type": ["string", "null"]}, {"type": "integer", "minimum": 0}
+    account: dict[str, Schema] = {
+        "acc_id": {"type": "string"},
+        "trd_env": {"enum": ["SIMULATE", "REAL"]},
+        "total": count,
+        "done": count,
+        "seconds_left": count,
+        "problem": {**text, "description": "why its orders are not even known"},
+    }
+    left: dict[str, Schema] = {name: {"type": "string"} for name in ("acc_id", "order_id", "symbol", "reason")}
+    properties: dict[str, Schema] = {
+        "run": {"type": "string"},
+        "key": {**text, "description": "null: all orders"},
+        "by": {"type": "string", "description": "who wanted it"},
+        "finished": {"type": "boolean"},
+        "stopped": {**text, "description": "why it ended before its time"},
+        "waiting_for": {**text, "description": "why nothing goes on"},
+        "total": {**count, "description": "orders found so far"},
+        "done": {**count, "description": "those of them that work no more"},
+        "seconds_left": {**count, "description": "if OpenD takes every cancel"},
+        "accounts": {"type": "array", "items": {"type": "object", "properties": account, "required": list(account)}},
+        "not_cancelled": {
+            "type": "array",
+            "items": {"type": "object", "properties": left, "required": list(left)},
+            "description": "once it has ended",
+        },
     }
     return {"type": "object", "properties": properties, "required": list(properties)}
 
