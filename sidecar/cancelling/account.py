@@ -58,6 +58,10 @@ class House(Protocol):
     async def ask(self, proto_id: int, request: Message, *, timeout: float) -> Message: ...
 
 
+async def _as_it_is(_: Account) -> None:
+    """Somebody else unlocks OpenD."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What the work is done with. `settled(seconds)` waits that long at most until OpenD has answered what was sent to it."""
@@ -67,6 +71,8 @@ class Means:
     spawn: Callable[..., asyncio.Task[Any]]
     settled: Callable[[float], Awaitable[None]]
     clock: Clock = time.monotonic
+    unlock: Callable[[Account], Awaitable[object]] = _as_it_is
+    """Sees to it that OpenD takes cancels in the account; whatever comes of it, they are tried."""
 
 
 Name = tuple[int, str]
@@ -186,6 +192,8 @@ class Emptying:
         clock = self.means.clock
         await self._list(fresh=True)
         self._deadline = clock() + self._time_for(self._working) + MARGIN
+        if self._working:
+            await self.means.unlock(self.account)
         if self.everything:
             await self._cancel_at_once()
         pause, sure = LIST_EVERY, False
@@ -198,6 +206,7 @@ class Emptying:
                 continue
             if clock() >= self._deadline:
                 break
+            await self.means.unlock(self.account)
             await self._cancel_each()
             await asyncio.sleep(pause)
             before = self._working

@@ -147,6 +147,21 @@ def test_opend_is_locked_after_idle_time_and_unlocked_for_the_cancel_of_what_sti
     assert unlocked(sandbox)
 
 
+def test_a_halt_that_cancels_orders_unlocks_opend_for_that(stage: Stage, sandbox: LiveSandbox) -> None:
+    key = stage.keys.add("bot", *TRADER)
+    sidecar = stage.app(sandbox.port, unlock=password_file(stage))
+    sdk = stage.sdk(sidecar.port, key)
+    sdk.open("trade", "trade")
+    assert place(sdk).ok
+    sidecar.app.unlocking._idle = 0.5
+    eventually(lambda: not unlocked(sandbox), 5, "OpenD to be locked again")
+    sidecar.app.unlocking._idle = None
+    done = command(sidecar, "halt", "--cancel-orders", "--reason", "fat finger")
+    assert done.returncode == 0, done
+    listed = sdk.call("trade", "order_list_query", trd_env="REAL", acc_id=ACC)
+    assert {row["order_status"] for row in listed.data} == {"CANCELLED_ALL"}
+
+
 def test_a_wrong_password_refuses_real_orders_and_is_not_tried_with_each_of_them(
     stage: Stage, sandbox: LiveSandbox
 ) -> None:
