@@ -39,6 +39,7 @@ from sidecar.intents.model import (
     ModifyOrder,
     PlaceCombo,
     PlaceOrder,
+    RestingOrder,
     SubscribeAccounts,
     TrdEnv,
     Unlock,
@@ -52,8 +53,8 @@ from sidecar.policy.decision import Code, Decision, Finding, Refusal
 from sidecar.policy.permission import SCOPES
 from sidecar.policy.trading import Standing, TradingState
 from sidecar.policy.usage import Facts, Terms, Usage
-from sidecar.recorder import Recorder
 from sidecar.presence import Presence
+from sidecar.recorder import Recorder
 from sidecar.request_record import args_hash, endpoint_of, order_fields
 from sidecar.reserving import reservation_of
 from sidecar.unlocking import Unlocking
@@ -96,6 +97,10 @@ class Asked:
     gathering: asyncio.Task[Facts | UpstreamError] | None = None
     endpoint: str = ""
     rehearsal: bool = False
+    judged_under: TradingState = TradingState.ACTIVE
+    """The trading state in force when it was decided."""
+    resting: RestingOrder | None = None
+    """The order that it changes, as it was judged."""
     args_hash: str | None = None
     """Of the request as its client made it, where it was changed since."""
 
@@ -126,10 +131,12 @@ def link_ended(reason: str) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """`tag_orders`: an order without a remark gets one that names its decision. `terms`: what every decision is given."""
+    """`tag_orders`: an order without a remark gets one that names its decision. `terms`: what every decision is given.
+    `facts_timeout`: seconds in which the facts of an order must be there."""
 
     tag_orders: bool = True
     terms: Terms = field(default_factory=Terms)
+    facts_timeout: float = 2.0
 
 
 class Gate:
@@ -168,7 +175,7 @@ class Gate:
         self._facts = Gathering(
             grants=grants, ledger=ledger, accounts=accounts, instruments=instruments, quotes=quotes, positions=positions,
             orders=orders, market_states=market_states, contracts=contracts,
-            trading=trading, locked_since=unlocking.locked_by_client,
+            trading=trading, locked_since=unlocking.locked_by_client, timeout=settings.facts_timeout,
         )  # fmt: skip
         self._settings = settings
         self.trading = trading
@@ -179,6 +186,7 @@ class Gate:
         self._shares = shares or Shares()
         self._spawn = spawn
         self._clock = clock
+        self.presence = Presence()
         self.closing = False
         """Set while the sidecar drains: orders that come now are refused, cancels go on."""
 
@@ -186,7 +194,6 @@ class Gate:
 
     def admit(self, caller: Caller, proto_id: int) -> Row | Refused:
         """Checks 1 to 3, from the header alone."""
-        self.presence = Presence()
         row = CATALOG.get(proto_id)
         grant = self.grants.of(caller)
         if isinstance(grant, Refusal):
@@ -429,6 +436,8 @@ class Gate:
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
         facts = self._facts.completed(intent, grant.key.id, facts)
+        asked.resting = facts.resting
+        asked.judged_under = TradingState.HALTED if facts.trading is None else facts.trading.state
         now = self._clock()
         with self.metrics.stage("decide"):
             usage = self._ledger.usage(grant.key.id, now, _placing(intent))
@@ -487,7 +496,16 @@ class Gate:
         locked = self._unlocking.locked_by_client(key_id) is not None
         halted = locked or self.trading(key_id).state is not TradingState.ACTIVE
         changed = self._screen(asked, facts) if halted or self.grants.revision != decided_under else None
-        return changed or self._unfit(asked.intent) or obstacle()
+        return changed or self._tightened(asked, key_id) or self._unfit(asked.intent) or obstacle()
+
+    def _tightened(self, asked: Asked, key_id: str) -> Refusal | None:
+        """What was not judged as shrinking a position does not pass where only that may."""
+        standing = self.trading(key_id)
+        if standing.state is not TradingState.REDUCING or asked.judged_under is TradingState.REDUCING:
+            return None
+        return Refusal(
+            Code.REDUCE_ONLY, f"it was not judged as shrinking a position; {standing.told(self.grants.now())}"
+        )
 
     def share(self, caller: Caller, row: Row, asked: Asked | None = None) -> Refused | None:
         """A read goes upstream now: count it where OpenD's limit is shared, refuse it where what is left of that is kept."""
@@ -531,7 +549,7 @@ class Gate:
             address=caller.address,
         )
         if asked is not None:
-            record = replace(record, **order_fields(asked.intent, decision))
+            record = replace(record, **order_fields(asked.intent, decision, asked.resting))
         self._recorder.note(record)
         self.metrics.refused(caller.iface, refusal.code.value, record.key_id)
         return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after, decision_id=decision_id)
@@ -583,7 +601,7 @@ class Gate:
             latency_us=round((time.perf_counter() - asked.arrived) * 1_000_000),
             args_hash=asked.args_hash or args_hash(asked.intent, asked.message),
             essential=asked.is_order or isinstance(asked.intent, CancelOrder),
-            **order_fields(asked.intent, decision),
+            **order_fields(asked.intent, decision, asked.resting),
         )
 
 

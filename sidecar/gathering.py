@@ -17,12 +17,13 @@ from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
 from sidecar.grants import Caller, Grants
-from sidecar.intents.model import Intent, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Security
+from sidecar.intents.model import Intent, ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Security, Side
 from sidecar.ledger.ledger import Ledger
 from sidecar.policy.change import raises_the_stake, would_become
-from sidecar.policy.decide import needs
+from sidecar.policy.decide import needs, needs_holding
 from sidecar.policy.decision import Refusal
-from sidecar.policy.legs import legs_of
+from sidecar.policy.exact import EXACT
+from sidecar.policy.legs import legs_of, units_of
 from sidecar.policy.trading import Standing
 from sidecar.policy.usage import Account, Facts, LegFacts, Need, Position
 
@@ -36,7 +37,7 @@ _BY_SECURITY = frozenset({Need.INSTRUMENT, Need.QUOTE, Need.MARKET_STATE})
 
 class Gathering:
     """The facts of requests. `trading` gives the trading state in force for a key, by its id; `locked_since` when a client of
-    the key locked it."""
+    the key locked it. `timeout`: seconds in which the facts of an order must be there."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Gathering:
         contracts: Contracts,
         trading: Callable[[str], Standing],
         locked_since: Callable[[str], datetime | None],
+        timeout: float,
     ) -> None:
         self._grants = grants
         self._ledger = ledger
@@ -64,6 +66,7 @@ class Gathering:
         self._contracts = contracts
         self._trading = trading
         self._locked_since = locked_since
+        self._timeout = timeout
         self._in_vain: dict[str, deque[float]] = {}
 
     # -- from memory ----------------------------------------------------------------------------------------------
@@ -96,7 +99,7 @@ class Gathering:
         if isinstance(intent, ModifyOrder) and facts.resting is not None:
             facts = self._with_ledger(intent.account.acc_id, facts.resting, facts)
         order = judged(intent, facts)
-        return facts if order is None else self._with_reserved(order, facts)
+        return facts if order is None else self._with_reserved(order, self._foreign(intent, facts), facts)
 
     def _with_ledger(self, acc_id: int, resting: RestingOrder, facts: Facts) -> Facts:
         """SECURITY: an order is known here by both of its ids and by its tag, whichever of them the request named."""
@@ -104,18 +107,37 @@ class Gathering:
         owner = self._ledger.owner_of(*ids) or facts.order_owner or self._ledger.owner_by_remark(resting.order.remark)
         return replace(facts, order_owner=owner, approved=self._ledger.approved(*ids))
 
-    def _with_reserved(self, order: PlaceOrder | PlaceCombo, facts: Facts) -> Facts:
+    def _with_reserved(
+        self, order: PlaceOrder | PlaceCombo, foreign: PlaceOrder | PlaceCombo | None, facts: Facts
+    ) -> Facts:
         """INVARIANT: what is reserved against a holding is counted in the step that decides, over all keys and doors."""
         legs = [
-            replace(known, position=self._reserved(order.account.acc_id, symbol, known.position))
+            replace(known, position=self._reserved(order.account.acc_id, symbol, known.position, foreign))
             for symbol, known in zip(_symbols(order), known_of(order, facts), strict=True)
         ]
         return _with_legs(facts, order, legs)
 
-    def _reserved(self, acc_id: int, symbol: str, position: Position | None) -> Position | None:
+    def _reserved(
+        self, acc_id: int, symbol: str, position: Position | None, foreign: PlaceOrder | PlaceCombo | None
+    ) -> Position | None:
         if position is None or not self._positions.fresh(position):
             return None
-        return replace(position, reserved=self._ledger.selling_since(acc_id, symbol, position.sequence))
+        reserved = self._ledger.selling_since(acc_id, symbol, position.sequence)
+        buys, sells = self._ledger.in_flight(acc_id, symbol, position.sequence) or (None, None)
+        if foreign is not None and buys is not None and sells is not None:
+            more = units_of(foreign, symbol)
+            buys, sells = EXACT.add(buys, more[0]), EXACT.add(sells, more[1])
+        return replace(position, reserved=reserved, open_buys=buys, open_sells=sells)
+
+    def _foreign(self, intent: Intent, facts: Facts) -> PlaceOrder | PlaceCombo | None:
+        """The order behind a change where the ledger does not count it among those on the market: one that was placed
+        outside the sidecar. What its list says is filled of it may be older than the holdings, so it counts whole.
+        """
+        if not isinstance(intent, ModifyOrder) or intent.op is not ModifyOp.NORMAL or facts.resting is None:
+            return None
+        resting = facts.resting
+        counted = self._ledger.is_open(intent.account.acc_id, resting.order_id, resting.order_id_ex)
+        return None if counted else resting.order
 
     # -- from OpenD -----------------------------------------------------------------------------------------------
 
@@ -140,14 +162,33 @@ class Gathering:
         order = judged(intent, facts)
         if order is None:
             return facts  # decided without more, in the step that follows
-        wanted = needs(grant.key, order)
+        wanted = needs(grant.key, order, self._trading(grant.key.id))
         if self._asks_in_vain(grant.key.id):
             wanted -= _BY_SECURITY
-        account = self._accounts.get(order.account.acc_id)
+        account, begun = self._accounts.get(order.account.acc_id), time.monotonic()
         legs = await asyncio.gather(*(self._known(account, each, wanted) for each in _securities(order)))
         if any(_found_nothing(each, wanted) for each in legs):
             self._note_in_vain(grant.key.id)
-        return _with_legs(facts, order, legs)
+        facts = _with_legs(facts, order, legs)
+        wanting = needs_holding(grant.key, order, facts) if Need.QUOTE in wanted else ()
+        if any(wanting):
+            left = self._timeout - (time.monotonic() - begun)
+            positions = await asyncio.gather(
+                *(
+                    self._holding(account, security, left) if asks else _nothing()
+                    for security, asks in zip(_securities(order), wanting, strict=True)
+                )
+            )
+            legs = [replace(each, position=each.position or told) for each, told in zip(legs, positions, strict=True)]
+            facts = _with_legs(facts, order, legs)
+        return facts
+
+    async def _holding(self, account: Account | None, security: Security, within: float) -> Position | None:
+        try:
+            async with asyncio.timeout(within):
+                return await self._positions.get(account, security)
+        except TimeoutError:
+            return None
 
     async def contract_of(self, caller: Caller, security: Security) -> Security | None:
         """The contract behind a continuous futures code; None where it is not to be had."""
@@ -165,7 +206,18 @@ class Gathering:
         resting = await self._orders.get(self._accounts.get(change.account.acc_id), change.order)
         if resting is None:
             self._note_in_vain(key_id)
-        return resting
+            return None
+        return self._as_placed(resting)
+
+    def _as_placed(self, resting: RestingOrder) -> RestingOrder:
+        """A plain sale of what is not held is listed as a short one; the key's rules are about what it sent."""
+        order = resting.order
+        if not isinstance(order, PlaceOrder) or order.side is not Side.SELL_SHORT:
+            return resting
+        known = self._ledger.approved(order.account.acc_id, resting.order_id, resting.order_id_ex)
+        if known is None or known.side is not Side.SELL:
+            return resting
+        return replace(resting, order=replace(order, side=Side.SELL))
 
     async def _known(self, account: Account | None, security: Security, wanted: frozenset[Need]) -> LegFacts:
         instrument, quote, position, market_state = await asyncio.gather(
@@ -198,7 +250,9 @@ class Gathering:
         if isinstance(grant, Refusal):
             return False
         if isinstance(intent, PlaceOrder | PlaceCombo):
-            return bool(needs(grant.key, intent)) or any(each.continuous for each in _securities(intent))
+            return bool(needs(grant.key, intent, self._trading(grant.key.id))) or any(
+                each.continuous for each in _securities(intent)
+            )
         return isinstance(intent, ModifyOrder)
 
     def _note_in_vain(self, key_id: str) -> None:

@@ -36,12 +36,6 @@ _NOT_YET = frozenset(
 )  # fmt: skip
 """SECURITY: rules this version does not know. A record with one would promise a limit that is not there."""
 
-NOT_ENFORCED = frozenset(
-    {"cap_currency", "max_open_orders", "max_position_value", "cancel_on_disconnect"}
-)
-"""SECURITY: fields that are read and checked, but by which no rule goes yet."""
-
-
 _UNENFORCED = "is a rule this version does not enforce yet; remove it (it would promise what is not checked)"
 
 
@@ -134,7 +128,6 @@ def read_record(
     except ValidationError as error:
         problems += [_problem(name, one) for one in error.errors(include_url=False, include_input=False)]
     problems += _zone_problem(flat, name, default_zone)
-    problems += [Problem(name, one, _UNENFORCED) for one in sorted(NOT_ENFORCED) if flat.get(one) is not None]
     if record is not None:
         problems += _disconnect_problem(record, name)
     if record is None or problems:

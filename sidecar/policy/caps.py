@@ -10,9 +10,11 @@ from math import ceil
 
 from sidecar.intents.model import CancelOrder, ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, ReconfirmOrder
 from sidecar.policy.case import Case, passed, refused
+from sidecar.policy.currency import Exchange, exchange
 from sidecar.policy.decision import Code, Finding
 from sidecar.policy.exact import EXACT, plain
-from sidecar.policy.worth import counted_price, leg_price, unvalued
+from sidecar.policy.usage import Usage
+from sidecar.policy.worth import unit_price, unvalued
 
 CANCELS_PER_MINUTE = 120
 """The flood cap of cancels: three times what OpenD takes from one account, so that it never stops a person or a bot."""
@@ -37,22 +39,18 @@ def contract(case: Case) -> Finding | None:
 
 def price(case: Case) -> Finding | None:
     """Whether there is a price to count with: the order's own, and where that says too little the market's."""
-    if not case.key.value_capped:
-        return None
-    if case.order is not None:
-        counted = counted_price(case.order, case.facts.quote, case.terms)
-        if isinstance(counted, str):
-            return refused("price", Code.PRICE_UNAVAILABLE, counted)
-        return passed("price", f"a unit counts at {plain(counted.amount)} ({counted.basis})")
-    if case.combo is None:
+    order = case.order or case.combo
+    if not case.key.value_capped or order is None:
         return None
     told = []
     for leg in case.legs:
-        counted = leg_price(case.combo, leg.security.symbol, leg.known.quote, case.terms)
+        counted = unit_price(order, leg, case.terms)
         if isinstance(counted, str):
             return refused("price", Code.PRICE_UNAVAILABLE, counted)
-        told.append(f"{leg.security.symbol} at {plain(counted.amount)}")
-    return passed("price", f"its legs count at the market price: {', '.join(told)}")
+        told.append((leg.security.symbol, f"{plain(counted.amount)} ({counted.basis})"))
+    if isinstance(order, PlaceOrder):
+        return passed("price", f"a unit counts at {told[0][1]}")
+    return passed("price", f"its legs count at {', '.join(f'{symbol} {shown}' for symbol, shown in told)}")
 
 
 def instrument(case: Case) -> Finding | None:
@@ -72,10 +70,30 @@ def instrument(case: Case) -> Finding | None:
             f"`{case.order.security.symbol}` is traded by amount, which cannot be held against this key's value limits"
         )
         return refused("instrument", Code.INSTRUMENT_UNKNOWN, text)
-    if len(currencies) > 1:
-        text = f"its legs are in several currencies, {', '.join(sorted(currencies))}, which do not add up"
+    if len(currencies) > 1 and case.key.cap_currency is None:
+        shown = ", ".join(sorted(currencies))
+        text = f"its legs are in several currencies, {shown}, which do not add up without cap_currency"
         return refused("instrument", Code.INSTRUMENT_UNKNOWN, text)
     return passed("instrument", "; ".join(told))
+
+
+def rates_of_exchange(case: Case) -> Finding | None:
+    """Whether everything can be converted into the key's currency: the order, and what was used today in others."""
+    into = _exchange(case)
+    if into is None or not case.key.value_capped or (case.order is None and case.combo is None):
+        return None
+    wanted = {leg.known.instrument.currency for leg in case.legs if leg.known.instrument is not None}
+    if case.key.max_daily_value is not None:
+        wanted |= {currency for currency, value in case.usage.daily_value.items() if value}
+    told = []
+    for currency in sorted(wanted - {into.into}):
+        lacking = into.lacks(currency)
+        if lacking is not None:
+            return refused("rates of exchange", Code.FX_UNAVAILABLE, lacking)
+        told.append(f"{currency}{into.factor(currency)}")
+    if not told or into.rates is None:
+        return None
+    return passed("rates of exchange", f"into {into.into}: {', '.join(told)}, of {into.rates.as_of}")
 
 
 def known_order(case: Case) -> Finding | None:
@@ -134,17 +152,18 @@ def rate(case: Case) -> Finding | None:
 
 
 def daily_value(case: Case) -> Finding | None:
-    """Kept per currency: without a rate of exchange, amounts of two currencies do not add up. A change counts by its
-    increase over the highest total the order was ever approved for.
+    """Kept per currency: without a rate of exchange, amounts of two currencies do not add up. With cap_currency they are
+    one sum, all that was used today converted by the rates in force now. A change counts by its increase over the highest
+    total the order was ever approved for.
     """
     limit = case.key.max_daily_value
     if limit is None or (case.order is None and case.combo is None):
         return None
     worth = case.worth
-    if worth is None or case.counts is None:
+    used = None if worth is None else used_of_day(case.usage, worth.currency, _exchange(case))
+    if worth is None or case.counts is None or used is None:
         return refused("daily value", Code.DAILY_VALUE, _UNTOLD)
     currency = worth.currency
-    used = case.usage.daily_value.get(currency, _ZERO)
     total = EXACT.add(used, case.counts)
     what = "this change" if isinstance(case.intent, ModifyOrder) else "this order"
     sums = f"{plain(used)} used + {plain(case.counts)} {what} = {plain(total)} {currency}"
@@ -153,6 +172,24 @@ def daily_value(case: Case) -> Finding | None:
             "daily value", Code.DAILY_VALUE, f"daily value {sums} is over the limit of {plain(limit)} {currency}"
         )
     return passed("daily value", f"{sums}, the limit is {plain(limit)} {currency}")
+
+
+def used_of_day(usage: Usage, currency: str, into: Exchange | None) -> Decimal | None:
+    """What counts today against an amount in `currency`, which is that of `into` where there is one; None where it cannot
+    be told."""
+    if into is None:
+        return usage.daily_value.get(currency, _ZERO)
+    total = _ZERO
+    for each, value in usage.daily_value.items():
+        converted = into.convert(value, each) if value else _ZERO
+        if converted is None:
+            return None
+        total = EXACT.add(total, converted)
+    return total
+
+
+def _exchange(case: Case) -> Exchange | None:
+    return exchange(case.key.cap_currency, case.terms.rates, case.now)
 
 
 def counts(case: Case) -> Decimal | None:
@@ -165,6 +202,28 @@ def counts(case: Case) -> Decimal | None:
     if known is None or known.value is None or known.currency != worth.currency:
         return worth.value
     return max(_ZERO, EXACT.subtract(worth.value, known.value))
+
+
+def open_orders(case: Case) -> Finding | None:
+    """Orders that may be on the market at one time. A change of one that is there adds none; enabling puts one back."""
+    limit, intent = case.key.max_open_orders, case.intent
+    adds_one = isinstance(intent, PlaceOrder | PlaceCombo) or (
+        isinstance(intent, ModifyOrder) and intent.op is ModifyOp.ENABLE
+    )
+    if limit is None or not adds_one:
+        return None
+    count = case.usage.open_orders + 1
+    if count <= limit:
+        return passed("open orders", f"{count} with this one, the limit is {limit}")
+    return refused(
+        "open orders",
+        Code.OPEN_ORDERS,
+        f"{_orders(case.usage.open_orders)} open, the limit is {limit}; cancel one, or wait until one is filled",
+    )
+
+
+def _orders(count: int) -> str:
+    return "1 order is" if count == 1 else f"{count} orders are"
 
 
 def cancel_flood(case: Case) -> Finding | None:

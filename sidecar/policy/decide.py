@@ -8,12 +8,25 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sidecar.intents.model import Intent, PlaceCombo, PlaceOrder
-from sidecar.policy import caps, order_limits, rules, sessions, short_sales, whitelists
+from sidecar.policy import (
+    caps,
+    holdings,
+    order_changes,
+    order_limits,
+    reduce_only,
+    rules,
+    sessions,
+    short_sales,
+    whitelists,
+)
 from sidecar.policy.case import Case, Check, case_of
+from sidecar.policy.currency import exchange
 from sidecar.policy.decision import Code, Decision, Finding, Refusal, Worth
 from sidecar.policy.key import Key
+from sidecar.policy.legs import legs_of
+from sidecar.policy.trading import Standing
 from sidecar.policy.usage import Facts, Need, Terms, Usage
-from sidecar.policy.worth import needs_quote, worth
+from sidecar.policy.worth import asks_holding, needs_quote, worth
 
 
 class _Rule(NamedTuple):
@@ -25,8 +38,10 @@ class _Rule(NamedTuple):
 _SCREEN = (
     _Rule(rules.scope, Code.SCOPE),
     _Rule(rules.trading_state, Code.TRADING_HALTED),
+    _Rule(reduce_only.reduce_only, Code.REDUCE_ONLY),
     _Rule(rules.account, Code.ACCOUNT),
     _Rule(rules.own_order, Code.NOT_OWN_ORDER),
+    _Rule(order_changes.sound, Code.MALFORMED_REQUEST),
     _Rule(whitelists.market, Code.MARKET),
     _Rule(whitelists.symbol_so_far, Code.SYMBOL),
     _Rule(whitelists.side, Code.SIDE),
@@ -39,8 +54,10 @@ _SCREEN = (
 _ALL = (
     _Rule(rules.scope, Code.SCOPE),
     _Rule(rules.trading_state, Code.TRADING_HALTED),
+    _Rule(reduce_only.reduce_only, Code.REDUCE_ONLY),
     _Rule(rules.account, Code.ACCOUNT),
     _Rule(rules.own_order, Code.NOT_OWN_ORDER),
+    _Rule(order_changes.sound, Code.MALFORMED_REQUEST),
     _Rule(whitelists.market, Code.MARKET),
     _Rule(whitelists.symbol, Code.SYMBOL),
     _Rule(whitelists.side, Code.SIDE),
@@ -53,13 +70,18 @@ _ALL = (
     _Rule(caps.price, Code.PRICE_UNAVAILABLE),
     _Rule(caps.instrument, Code.INSTRUMENT_UNKNOWN),
     _Rule(caps.known_order, Code.ORDER_UNKNOWN),
+    _Rule(caps.rates_of_exchange, Code.FX_UNAVAILABLE),
     _Rule(short_sales.position, Code.POSITION_UNKNOWN),
+    _Rule(reduce_only.position, Code.POSITION_UNKNOWN),
+    _Rule(holdings.position, Code.POSITION_UNKNOWN),
     _Rule(order_limits.price_collar, Code.PRICE_COLLAR),
     _Rule(order_limits.order_qty, Code.ORDER_QTY),
     _Rule(caps.order_value, Code.ORDER_VALUE),
+    _Rule(holdings.position_value, Code.POSITION_VALUE),
     _Rule(order_limits.duplicate, Code.DUPLICATE),
     _Rule(caps.rate, Code.RATE),
     _Rule(caps.daily_value, Code.DAILY_VALUE),
+    _Rule(caps.open_orders, Code.OPEN_ORDERS),
     _Rule(caps.cancel_flood, Code.CANCEL_FLOOD),
 )
 
@@ -80,9 +102,9 @@ def screen(key: Key, intent: Intent, facts: Facts, now: datetime) -> Decision:
     return Decision(tuple(_findings(_SCREEN, case, whole=False)))
 
 
-def needs(key: Key, order: PlaceOrder | PlaceCombo) -> frozenset[Need]:
+def needs(key: Key, order: PlaceOrder | PlaceCombo, trading: Standing | None = None) -> frozenset[Need]:
     """The facts `decide` will want of each security of an order that passed the screen, of a changed one as it would
-    become. Empty where it needs none.
+    become. Empty where it needs none. `trading` is the state in force for the key.
     """
     wanted = set()
     securities = [order.security] if isinstance(order, PlaceOrder) else [leg.security for leg in order.legs]
@@ -96,9 +118,17 @@ def needs(key: Key, order: PlaceOrder | PlaceCombo) -> frozenset[Need]:
         wanted.add(Need.QUOTE)
     if key.trading_hours is True:
         wanted.add(Need.MARKET_STATE)
-    if short_sales.asks_for_position(key, order):
+    if short_sales.asks_for_position(key, order) or holdings.asks_for_position(key) or reduce_only.applies(trading):
         wanted.add(Need.POSITION)
     return frozenset(wanted)
+
+
+def needs_holding(key: Key, order: PlaceOrder | PlaceCombo, facts: Facts) -> tuple[bool, ...]:
+    """Of which of its securities the position is wanted as well, once the facts it needs are there: a sale that has no
+    quote counts at what the holding is worth.
+    """
+    legs = legs_of(order, facts, order.qty)
+    return tuple(asks_holding(order, legs)) if key.value_capped else (False,) * len(legs)
 
 
 def decide(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, terms: Terms = _USUAL) -> Decision:
@@ -139,7 +169,8 @@ def _worth(case: Case) -> Worth | None:
     if order is None or not case.key.value_capped:
         return None
     try:
-        return worth(order, case.facts, case.terms)
+        into = exchange(case.key.cap_currency, case.terms.rates, case.now)
+        return worth(order, case.facts, case.terms, into)
     except Exception:
         return None  # refused by the rules that need it
 

@@ -40,13 +40,16 @@ class Code(StrEnum):
     PRICE_UNAVAILABLE = "price_unavailable"
     INSTRUMENT_UNKNOWN = "instrument_unknown"
     ORDER_UNKNOWN = "order_unknown"
+    FX_UNAVAILABLE = "fx_unavailable"
     POSITION_UNKNOWN = "position_unknown"
     PRICE_COLLAR = "price_collar"
     ORDER_QTY = "order_qty"
     ORDER_VALUE = "order_value"
+    POSITION_VALUE = "position_value"
     DUPLICATE = "duplicate"
     RATE = "rate"
     DAILY_VALUE = "daily_value"
+    OPEN_ORDERS = "open_orders"
     CANCEL_FLOOD = "cancel_flood"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
@@ -81,12 +84,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What an order counts as: `value` in `currency` (the security's quote currency, ISO code), and why."""
+    """What an order counts as: `value` in `currency` (ISO code: the key's cap_currency, else the security's own), and why."""
 
     value: Decimal
     currency: str
     explanation: str
-    """E.g. `100 × 350.0 (limit) × 1 = 35000 HKD`."""
+    """E.g. `100 × 350 (limit) × 1 = 35000 HKD`, or `1 × 15 (limit) × 100 = 1500 USD × 7.78 = 11670 HKD`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,9 +106,8 @@ FX = "policy: {fx: {as_of: 2026-11-20, base: HKD, rates: {USD: 7.78}, max_age_da
     ],
 )
 def test_caps_in_a_currency_without_a_usable_rate_are_doubted(
-    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, text: str, currency: str, said: str | None
+    tmp_path: Path, keys: Path, text: str, currency: str, said: str | None
 ) -> None:
-    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset(), raising=False)
     write(keys, {"scopes": ["trade:real"], "max_order_value": 5, "allow_short": False, "cap_currency": currency})
     result = check("--config", settings(tmp_path, f"keys: {{file: {keys}}}\n{text}"))
     assert result.exit_code == 0, result.stderr
@@ -117,8 +116,7 @@ def test_caps_in_a_currency_without_a_usable_rate_are_doubted(
     assert len(doubts) == (said is not None)
 
 
-def test_a_currency_without_an_amount_is_doubted(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset(), raising=False)
+def test_a_currency_without_an_amount_is_doubted(keys: Path) -> None:
     write(keys, {"scopes": ["qot:read"], "cap_currency": "USD"})
     assert "! key `k0` has cap_currency `USD`, but no amount that would be in it" in check("--keys-file", keys).output
 

@@ -140,12 +140,6 @@ def test_a_new_key_that_trades_sells_only_what_is_held_unless_told_otherwise(
     assert f" {shown} " in done(list_keys, "--keys-file", path)
 
 
-@pytest.fixture
-def enforced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset(), raising=False)
-
-
-@pytest.mark.usefixtures("enforced")
 def test_every_other_limit_has_its_flag(path: Path) -> None:
     made(
         path, "--note", "a note", "--allowed-symbols", "US.AAPL, HK.00700,US.AAPL", "--allowed-acc-ids", "1, 2,1",
@@ -173,7 +167,6 @@ def test_every_other_limit_has_its_flag(path: Path) -> None:
     assert '"max_order_value": 2500.50' in path.read_text()
 
 
-@pytest.mark.usefixtures("enforced")
 def test_a_key_whose_orders_are_cancelled_when_its_client_is_gone_needs_no_number_of_seconds(path: Path) -> None:
     made(path, "--cancel-on-disconnect", "--scopes", "trade:simulate")
     assert raw(path)["cancel_on_disconnect"] is True
@@ -311,7 +304,6 @@ def test_the_list_shows_every_key_in_few_words_and_no_hash(path: Path) -> None:
     assert raw(path)["hash"][7:20] not in output
 
 
-@pytest.mark.usefixtures("enforced")
 def test_the_list_shows_the_limits_on_the_order_itself(path: Path) -> None:
     made(
         path, "--allowed-order-types", "NORMAL,MARKET", "--max-order-qty", "1000", "--price-collar-pct", "2.5",

@@ -109,16 +109,10 @@ LIMITS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def enforced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset(), raising=False)
-
-
 def trader_of(tmp_path: Path, **fields: Any) -> Key:
     return key_of(tmp_path, **{"scopes": ["trade:simulate"], **fields})
 
 
-@pytest.mark.usefixtures("enforced")
 def test_flat_and_nested_limits_mean_the_same(tmp_path: Path) -> None:
     flat = trader_of(tmp_path, **LIMITS)
     assert trader_of(tmp_path, limits=LIMITS) == flat
@@ -131,7 +125,6 @@ def test_flat_and_nested_limits_mean_the_same(tmp_path: Path) -> None:
     assert (flat.trading_hours, flat.cancel_on_disconnect) == (True, 60)
 
 
-@pytest.mark.usefixtures("enforced")
 @pytest.mark.parametrize(("written", "read"), [(True, 30), (15, 15), (3600, 3600), (False, None), (None, None)])
 def test_how_long_a_client_may_be_gone_is_30_seconds_unless_it_is_said(
     tmp_path: Path, written: object, read: int | None
@@ -139,7 +132,6 @@ def test_how_long_a_client_may_be_gone_is_30_seconds_unless_it_is_said(
     assert trader_of(tmp_path, cancel_on_disconnect=written).cancel_on_disconnect == read
 
 
-@pytest.mark.usefixtures("enforced")
 @pytest.mark.parametrize("scopes", [["qot:read", "acc:read", "admin"], ["trade:cancel"], ["trade:unlock"]])
 def test_a_key_without_orders_has_none_to_cancel_when_its_client_is_gone(tmp_path: Path, scopes: list[str]) -> None:
     said = "field `cancel_on_disconnect`: cancels the key's own orders, and a key without a trade scope has none; remove it"
@@ -147,7 +139,6 @@ def test_a_key_without_orders_has_none_to_cancel_when_its_client_is_gone(tmp_pat
     assert key_of(tmp_path, scopes=scopes, cancel_on_disconnect=False).cancel_on_disconnect is None
 
 
-@pytest.mark.usefixtures("enforced")
 @pytest.mark.parametrize("code", ["HKD", "USD", "CNH", "JPY", "SGD", "AUD", "CAD", "MYR", "NZD"])
 def test_caps_may_be_in_any_currency_of_opend(tmp_path: Path, code: str) -> None:
     assert key_of(tmp_path, cap_currency=code).cap_currency == code
@@ -159,15 +150,6 @@ def test_under_any_amount_an_order_is_valued(limit: str) -> None:
     assert not Key("bot", frozenset(), max_order_qty=Decimal(1), max_open_orders=1, cap_currency="HKD").value_capped
 
 
-def test_a_limit_that_no_rule_enforces_yet_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.keys.record.NOT_ENFORCED", frozenset({"max_orders_per_minute"}), raising=False)
-    said = "field `max_orders_per_minute`: is a rule this version does not enforce yet; remove it"
-    assert said in refused(tmp_path, max_orders_per_minute=5)
-    assert said in refused(tmp_path, limits={"max_orders_per_minute": 5})
-    assert key_of(tmp_path, max_orders_per_minute=None).max_orders_per_minute is None
-
-
-@pytest.mark.usefixtures("enforced")
 @pytest.mark.parametrize("name", LIMITS)
 def test_each_limit_may_stand_on_either_side_of_the_others(tmp_path: Path, name: str) -> None:
     rest = {other: value for other, value in LIMITS.items() if other != name}
@@ -382,7 +364,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.usefixtures("enforced")
 @pytest.mark.parametrize(
     ("fields", "said"), WRONG, ids=[f"{number}-{next(iter(one))}" for number, (one, _) in enumerate(WRONG)]
 )
