@@ -8,11 +8,9 @@ import math
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import structlog
-import watchfiles
 
 from sidecar.audit.log import AuditLog
 from sidecar.breakers import Breakers
@@ -37,6 +35,7 @@ from sidecar.grants import Grants
 from sidecar.keys.machine import default_zone, machine_id
 from sidecar.keys.ring import KeyStore, ReloadResult
 from sidecar.ledger.clock import day_starts
+from sidecar.keys.sight import sight
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.sqlite import SqliteStore
 from sidecar.ledger.state_dir import StateDir
@@ -75,6 +74,11 @@ log = structlog.get_logger()
 _LOCKED = {Lock.UNKNOWN: math.nan, Lock.LOCKED: 1.0, Lock.UNLOCKED: 0.0}
 
 ACCOUNTS_EVERY = 60.0
+KEYS_EVERY = 0.2
+"""Seconds between two looks at keys.json; one takes microseconds."""
+KEYS_SETTLE = 0.05
+"""Seconds without a change after which a changed keys.json is read; it is read anyway after `KEYS_LOOKS` of them."""
+KEYS_LOOKS = 8
 """Seconds between two looks at OpenD's account list."""
 
 
@@ -95,7 +99,10 @@ class App:
 
         policy, limits, upstream = settings.policy, settings.limits, settings.upstream
         zone = default_zone(settings.keys.timezone)
-        self.keys = KeyStore(settings.keys.file, zone, settings.keys.stale_keys_max, time.monotonic)
+        self.keys = KeyStore(
+            settings.keys.file, zone, settings.keys.stale_keys_max, time.monotonic,
+            connections=settings.listeners.connections,
+        )  # fmt: skip
         password = trade_password(settings.unlock)
         doors = [self._door(each) for each in settings.listeners.tcp]
         self._opend_rsa = RsaKey.load(upstream.rsa_key) if upstream.rsa_key else None
@@ -338,6 +345,7 @@ class App:
         for name, door in self._doors:
             port = await door.start()
             if port is not None:
+                allowed_hosts=admin.allowed_hosts,
                 self.ports.setdefault(name, []).append(port)
         log.info("the sidecar is open", **self.ports, keys=len(self.keys.ring), upstream=self.pool.address)
         for warning in (*self.keys.warnings, *self.state.warnings):
@@ -420,17 +428,23 @@ class App:
             door.keys_changed()
 
     async def _watch_keys(self) -> None:
-        """Notice a changed keys.json by itself. The directory is watched: an atomic rename replaces the file."""
-        path = self.settings.keys.file
+        """Notice a changed keys.json by itself. It is looked at, over and over: no notification tells of a link that leads elsewhere
+        now, of a mounted file whose name outside was given to another one, or of changes on some mounted file systems."""
         while True:
-            try:
-                async for _ in watchfiles.awatch(
-                    path.parent, recursive=False, watch_filter=lambda _, name: Path(name).name == path.name, step=100
-                ):
-                    self._reload_keys()
-            except (OSError, RuntimeError) as error:
-                log.warning("keys.json cannot be watched, send SIGHUP after changing it", error=str(error))
-            await asyncio.sleep(30.0)
+            await asyncio.sleep(KEYS_EVERY)
+            if await asyncio.to_thread(self.keys.changed):
+                await self._keys_settled()
+                self._reload_keys()
+
+    async def _keys_settled(self) -> None:
+        """Whoever writes over keys.json in place gets a moment to finish."""
+        before = None
+        for _ in range(KEYS_LOOKS):
+            now = await asyncio.to_thread(sight, self.keys.path)
+            if now == before:
+                return
+            before = now
+            await asyncio.sleep(KEYS_SETTLE)
 
     # -- the house ------------------------------------------------------------------------------------------------
 

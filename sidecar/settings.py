@@ -222,6 +222,7 @@ ShortTime = Annotated[float, Field(strict=True, gt=0, le=30, allow_inf_nan=False
 Flag = Annotated[bool, Field(strict=True)]
 Bind = Annotated[str, PlainValidator(_bind)]
 Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
+Hosts = Annotated[tuple[str, ...], PlainValidator(_hosts)]
 ListenPort = Annotated[int, Field(strict=True, ge=0, le=65535)]
 """0 takes any free port, which tests want."""
 
@@ -333,7 +334,7 @@ class McpListener:
 
     bind: Bind = "127.0.0.1"
     port: ListenPort = 38765
-    allowed_hosts: Annotated[tuple[str, ...], PlainValidator(_hosts)] = ()
+    allowed_hosts: Hosts = ()
     """Further values of the Host header; localhost and the loopback addresses always pass."""
     allowed_origins: Origins = ()
 
@@ -344,6 +345,8 @@ class AdminListener:
 
     bind: Bind = "127.0.0.1"
     port: ListenPort = 11180
+    allowed_hosts: Hosts = ()
+    """Further values of the Host header, with or without a port."""
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -356,6 +359,11 @@ class Listeners:
     grpc: GrpcListener | None = GrpcListener()
     mcp: McpListener | None = McpListener()
     admin: AdminListener | None = AdminListener()
+
+    @property
+    def connections(self) -> bool:
+        """Whether there is a door at which a key has connections of its own."""
+        return bool(self.tcp) or self.websocket is not None
 
     def __post_init__(self) -> None:
         doors = [*self.tcp, self.websocket, self.rest, self.grpc, self.mcp, self.admin]

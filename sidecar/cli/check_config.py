@@ -53,7 +53,7 @@ class _Report:
         known = settings or Settings()
         file = known.keys.file if keys_file is None else keys_file.expanduser()
         try:
-            loaded = load(file, default_zone(known.keys.timezone))
+            loaded = load(file, default_zone(known.keys.timezone), connections=known.listeners.connections)
         except ConfigError as error:
             self._bad(str(error))
             return

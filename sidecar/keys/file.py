@@ -16,7 +16,8 @@ import orjson
 
 from sidecar.errors import ConfigError
 from sidecar.keys.document import KeysFile, parsed
-from sidecar.keys.lock import exclusive
+from sidecar.keys.mounted import mounted_alone
+from sidecar.keys.saving import edited_alone, replace, write_over
 
 __all__ = ["KeysFile", "edit", "load"]
 
@@ -24,13 +25,27 @@ LARGEST_FILE = 4 * 1024 * 1024
 _OPENINGS = 3
 
 
-def load(path: Path, default_zone: tzinfo | None) -> KeysFile:
-    """Reads and checks the whole file. `default_zone` is for records with hours_window that name no zone.
+def load(path: Path, default_zone: tzinfo | None, *, connections: bool = True) -> KeysFile:
+    """Reads and checks the whole file. `default_zone` is for records with hours_window that name no zone; `connections`:
+    whether there is a door (TCP, WebSocket) at which a key has connections of its own.
 
     Raises ConfigError that names every problem of the file, one a line, each with key id, field and what to do.
     """
     data, warnings = _read(path)
-    return parsed(data, path, default_zone, warnings)
+    loaded = parsed(data, path, default_zone, warnings)
+    if not connections:
+        _refuse_waiting_for_connections(loaded, path)
+    return loaded
+
+
+def _refuse_waiting_for_connections(loaded: KeysFile, path: Path) -> None:
+    """SECURITY: such a record would promise cancels that nothing ever sets off."""
+    waiting = [record.key.id for record in loaded.records if record.key.cancel_on_disconnect is not None]
+    if waiting:
+        raise ConfigError(
+            f"keys file `{path}`: cancel_on_disconnect of {', '.join(f'`{one}`' for one in waiting)} waits for the end of "
+            "connections, and no TCP or WebSocket listener is open; open one, or remove the field"
+        )
 
 
 def edit(
@@ -40,13 +55,15 @@ def edit(
 
     What it does not touch is written back as it was: fields, layout, order, the text of numbers. The result is checked
     as on load before it replaces the file (atomic rename, synced). A ConfigError, also `change`'s, leaves the old file.
+    A file that is mounted by itself cannot be replaced, and is written over in place.
     """
     target = path.resolve()
     if create:
         _make_folder(target.parent)
     if not target.parent.is_dir():
         raise _missing(path)
-    with exclusive(target.with_name(target.name + ".lock")):
+    alone = mounted_alone(target)
+    with edited_alone(target, mounted=alone):
         if create and not target.exists():
             document: dict[str, Any] = {"version": 1, "keys": []}
         else:
@@ -56,7 +73,10 @@ def edit(
         change(document)
         written = orjson.dumps(document, default=_verbatim, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         result = parsed(written, path, default_zone, ())
-        _replace(target, written)
+        if alone:
+            write_over(target, written)
+        else:
+            replace(target, written)
     return result
 
 
@@ -82,6 +102,11 @@ def _read(path: Path) -> tuple[bytes, tuple[str, ...]]:
     descriptor = _opened(path)
     try:
         warnings = _trusted(os.fstat(descriptor), path)
+        if mounted_alone(path):
+            warnings += (
+                f"keys file `{path}` is mounted as a single file: when it is replaced outside (as `gen-key`, `revoke-key` and most "
+                "editors do), this is still the old one; mount its folder instead",
+            )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(LARGEST_FILE + 1)
     except OSError as error:
@@ -106,9 +131,10 @@ def _opened(path: Path) -> int:
         raise _missing(path) from None
     except OSError as error:
         raise ConfigError(f"keys file `{path}` cannot be opened: {_reason(error)}") from None
-    # A single mounted file stays the old one for ever after its name was given to a new file.
+    # SECURITY: a single mounted file stays the old one for ever after its name was given to a new file, revoked keys and all.
     raise ConfigError(
-        f"keys file `{path}` was replaced outside; mount its folder instead of the file, so that changes arrive"
+        f"keys file `{path}` is missing: it was replaced outside, and only the old one is mounted here; "
+        "start the container again, and mount its folder instead of the file, so that changes arrive"
     )
 
 
@@ -137,43 +163,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"the folder `{folder}` for the keys file cannot be made: {_reason(error)}") from None
-
-
-def _replace(target: Path, data: bytes) -> None:
-    """INVARIANT: at every moment, and after a crash, `target` is the whole old file or the whole new one."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        previous = target.stat() if target.exists() else None
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                _keep_readers(descriptor, previous)
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        if sys.platform != "win32":
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        mounted = "; is it mounted as a single file? mount its folder instead" if target.exists() else ""
-        raise ConfigError(f"keys file `{target}` cannot be written: {_reason(error)}{mounted}") from None
-
-
-def _keep_readers(descriptor: int, previous: os.stat_result | None) -> None:
-    """Who could read the old file can read the new one: an edit by root must not take a service's keys away."""
-    if previous is None or sys.platform == "win32":
-        return
-    made = os.fstat(descriptor)
-    if (previous.st_uid, previous.st_gid) != (made.st_uid, made.st_gid):
-        os.fchown(descriptor, previous.st_uid, previous.st_gid)
-    os.fchmod(descriptor, 0o600 | stat.S_IMODE(previous.st_mode) & 0o040)
 
 
 def _missing(path: Path) -> ConfigError:

@@ -1,4 +1,4 @@
-"""An exclusive lock between processes, on a file that is only the lock. Stops nobody who does not ask for it."""
+"""An exclusive lock between processes, on a file. Stops nobody who does not ask for it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ _RETRY = 0.02
 
 
 @contextmanager
-def exclusive(path: Path, patience: float = 30.0) -> Iterator[None]:
+def exclusive(path: Path, patience: float = 30.0, *, create: bool = True) -> Iterator[None]:
     """Holds the lock for the block. Raises ConfigError when it cannot be had within `patience` seconds.
 
-    The file stays behind: deleting it would let two processes hold two locks of one name.
+    The file stays behind: deleting it would let two processes hold two locks of one name. Without `create` it must exist.
     """
+    made = os.O_CREAT if create else 0
     try:
-        descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), 0o600
-        )
+        descriptor = os.open(path, os.O_RDWR | made | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), 0o600)
     except OSError as error:
         raise ConfigError(
             f"the lock file `{path}` cannot be opened: {(error.strerror or str(error)).lower()}"

@@ -17,6 +17,7 @@ from sidecar.keys.file import load
 from sidecar.keys.machine import fingerprint
 from sidecar.keys.record import StoredKey
 from sidecar.keys.secret import digest_of, ws_digest_of
+from sidecar.keys.sight import Sight, sight
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Key
 
@@ -151,23 +152,28 @@ class KeyStore:
     """
 
     def __init__(
-        self, path: Path, default_zone: tzinfo | None, stale_keys_max: float, clock: Callable[[], float]
-    ) -> None:
+        self, path: Path, default_zone: tzinfo | None, stale_keys_max: float, clock: Callable[[], float],
+        *, connections: bool = True,
+    ) -> None:  # fmt: skip
+        """`connections`: as of `file.load`."""
         self.path: Final = path
+        self._connections = connections
         self._default_zone = default_zone
         self._stale_keys_max = stale_keys_max
         self._clock = clock
         self._listeners: list[Callable[[ReloadResult], None]] = []
         self.broken_since: float | None = None
         """On `clock`, when reloading began to fail; None while the file is good."""
-        loaded = load(path, default_zone)
+        self._seen: Sight | None = sight(path)
+        loaded = load(path, default_zone, connections=connections)
         self.warnings: tuple[str, ...] = loaded.warnings
         self.ring: Ring = Ring(loaded.records, loaded.revision)
 
     def reload(self) -> ReloadResult:
         """Loads the file again. A broken or missing one keeps the ring (`ok` False); a good one ends `broken_since`."""
+        self._seen = sight(self.path)  # before it is read: what happens to it meanwhile is a change
         try:
-            loaded = load(self.path, self._default_zone)
+            loaded = load(self.path, self._default_zone, connections=self._connections)
         except ConfigError as error:
             if self.broken_since is None:
                 self.broken_since = self._clock()
@@ -183,6 +189,11 @@ class KeyStore:
         result = _difference(previous, self.ring, loaded.warnings)
         self._tell(result)
         return result
+
+    def changed(self) -> bool:
+        """Whether the file is not the one that was loaded last, or no longer as it was: replaced, written over, gone, or come
+        back; by itself, by its folder, or by a link on the way to it. May wait for the file system."""
+        return sight(self.path) != self._seen
 
     def stale(self, now_monotonic: float) -> bool:
         """Whether the file has been broken for so long that the keys in memory are not to be trusted with orders."""

@@ -15,7 +15,7 @@ def addressed_to_us(request: web.Request, allowed_hosts: Collection[str] = ()) -
     SECURITY: a web page that makes its own name resolve to this machine still sends that name.
     """
     hosts = request.headers.getall("Host", [])
-    host = _hostname(f"//{hosts[0]}") if len(hosts) == 1 else None
+    host = host_of(hosts[0]) if len(hosts) == 1 else None
     if host is None:
         return False
     if host == "localhost" or host in allowed_hosts:
@@ -42,10 +42,10 @@ def from_another_site(request: web.Request, allowed_origins: Collection[str] = (
     return bool(origins) and origins != [f"{request.scheme}://{request.headers.get('Host', '')}"]
 
 
-def _hostname(url: str) -> str | None:
-    """The host of a URL, lower case and without port; None where it is none or nonsense."""
+def host_of(text: str) -> str | None:
+    """The name or address in a Host header, lower case and without port; None where it is none or nonsense."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(f"//{text}")
         _ = parts.port  # raises where the port is no number
         return None if "@" in parts.netloc else parts.hostname
     except ValueError:

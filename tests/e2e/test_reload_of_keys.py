@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from live import KeysFile, LiveSandbox, LiveSidecar, Stage, eventually
 from official_sdk import SdkProcess
-from raw_client import GLOBAL_STATE, RawClient, code_of, state_request
+from raw_client import GLOBAL_STATE, RawClient, state_request
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")
 SOON = 1.0
@@ -33,16 +33,16 @@ class Running:
         return time.monotonic() - started
 
 
-@pytest.fixture(params=["SIGHUP", "the watch"])
+@pytest.fixture(params=["SIGHUP", "the watch", "the watch, by a link"])
 def running(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Running]:
-    """A bot with open connections. For SIGHUP keys.json is a link to elsewhere, of which the watch sees nothing."""
-    if request.param == "SIGHUP":
+    """A bot with open connections. By a link: keys.json leads to a file elsewhere, and it is that one which changes."""
+    link = stage.folder / "keys.json"
+    if request.param == "the watch, by a link":
         elsewhere = stage.folder / "elsewhere"
         elsewhere.mkdir()
         stage.keys.path.unlink()
         stage.keys.path.symlink_to(elsewhere / "keys.json")
         stage.keys.path = elsewhere / "keys.json"
-    link = stage.folder / "keys.json"
     key = stage.keys.add("bot", *TRADER)
     stage.keys.add("other", "qot:read")
     sandbox = stage.sandbox()
@@ -57,13 +57,17 @@ def running(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Running]:
 
 def test_a_new_key_works_within_a_second(running: Running) -> None:
     key = running.keys.add("new", "qot:read")
-    if running.by == "SIGHUP":
-        time.sleep(0.3)
-        early = RawClient(running.sidecar.port, key)
-        assert code_of(early.ask(GLOBAL_STATE, state_request())) == "key_unknown", "not before SIGHUP"
     assert running.reload() < SOON
     client = RawClient(running.sidecar.port, key)
     assert client.ask(GLOBAL_STATE, state_request()).retType == 0
+
+
+def test_sighup_reads_a_file_again_that_did_not_change(running: Running) -> None:
+    before = running.sidecar.metric("sidecar_keys_reload_total", result="ok")
+    running.sidecar.hangup()
+    eventually(lambda: running.sidecar.metric("sidecar_keys_reload_total", result="ok") > before, SOON)
+    time.sleep(0.5)
+    assert running.sidecar.metric("sidecar_keys_reload_total", result="ok") == before + 1, "and only then"
 
 
 def test_a_revoked_key_fails_within_a_second_on_open_connections_and_gets_no_more_pushes(running: Running) -> None:
