@@ -34,8 +34,8 @@ from sidecar.gate import Gate, GateSettings
 from sidecar.grants import Grants
 from sidecar.keys.machine import default_zone, machine_id
 from sidecar.keys.ring import KeyStore, ReloadResult
-from sidecar.ledger.clock import day_starts
 from sidecar.keys.sight import sight
+from sidecar.ledger.clock import day_starts
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.sqlite import SqliteStore
 from sidecar.ledger.state_dir import StateDir
@@ -73,12 +73,12 @@ log = structlog.get_logger()
 
 _LOCKED = {Lock.UNKNOWN: math.nan, Lock.LOCKED: 1.0, Lock.UNLOCKED: 0.0}
 
-ACCOUNTS_EVERY = 60.0
 KEYS_EVERY = 0.2
 """Seconds between two looks at keys.json; one takes microseconds."""
 KEYS_SETTLE = 0.05
 """Seconds without a change after which a changed keys.json is read; it is read anyway after `KEYS_LOOKS` of them."""
 KEYS_LOOKS = 8
+ACCOUNTS_EVERY = 60.0
 """Seconds between two looks at OpenD's account list."""
 
 
@@ -340,12 +340,12 @@ class App:
                 lock=lambda: self.unlocking.lock.value,
                 bind=admin.bind,
                 port=admin.port,
+                allowed_hosts=admin.allowed_hosts,
             )
             self.ports["admin"] = [await self._admin.start()]
         for name, door in self._doors:
             port = await door.start()
             if port is not None:
-                allowed_hosts=admin.allowed_hosts,
                 self.ports.setdefault(name, []).append(port)
         log.info("the sidecar is open", **self.ports, keys=len(self.keys.ring), upstream=self.pool.address)
         for warning in (*self.keys.warnings, *self.state.warnings):
