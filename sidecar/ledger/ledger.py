@@ -8,19 +8,17 @@ the usage, decide and reserve without anything happening in between.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from decimal import Decimal
 
-import structlog
-
-from sidecar.errors import RecordError
 from sidecar.intents.model import PlaceCombo, PlaceOrder
 from sidecar.ledger import clock
 from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, Attempts
-from sidecar.ledger.open_orders import OpenOrders, units
-from sidecar.ledger.orders import OrderMap, order_keys, placed_by
+from sidecar.ledger.book import Book
+from sidecar.ledger.open_orders import units
+from sidecar.ledger.orders import placed_by
 from sidecar.ledger.reservation import Change, ChangeKey, Dropped, Reservation, Row, State, Store
 from sidecar.ledger.timeline import KEPT, Timeline
 from sidecar.ledger.use import EXACT, WINDOW, Entry, KeyUse
@@ -29,9 +27,6 @@ from sidecar.policy.usage import Approved, OrderOwner, Usage
 DAY = 86_400.0
 DAYS_KEPT = 8
 """Days whose totals stay in memory, so that a clock set back still finds them."""
-MOST_IN_MEMORY = 50_000
-"""Reservations kept in memory, of those that are settled and not open; older ones are read from the store when they are
-asked for."""
 SHOWN_AFTER = 60.0
 """Seconds after which a list of OpenD's that is asked for is sure to show what was settled before."""
 NOBODY = OrderOwner(key_id="")
@@ -59,16 +54,10 @@ class Ledger:
         attempts_kept: float = DEFAULT_KEPT,
     ) -> None:
         self._store = store
+        self._book = Book(store, elapsed, self._entry)
         self._day_start = day_start
         self._elapsed = elapsed
-        self._log = structlog.get_logger("sidecar.ledger")
         self._keys: defaultdict[str, KeyUse] = defaultdict(KeyUse)
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._unsettled: dict[int, dict[str, Entry]] = {}
-        self._orders = OrderMap()
-        self._open = OpenOrders()
-        self._done: deque[Entry] = deque()
-        """What may leave memory, in the order in which it may."""
         self._staged: dict[ChangeKey, Change] = {}
         self._timeline = Timeline(elapsed)
         self._newest_day = 0.0
@@ -97,7 +86,7 @@ class Ledger:
 
     def open_orders(self, key_id: str) -> int:
         """Orders of the key that OpenD has not said to have ended, those on their way included."""
-        return self._open.count(key_id)
+        return self._book.open.count(key_id)
 
     def clock_ok(self, now: float) -> bool:
         """False while orders must be refused with the code `clock`: for 60 s after the wall clock has jumped, either
@@ -133,8 +122,8 @@ class Ledger:
 
     def _not_shown(self, acc_id: int, sequence: int) -> Iterator[Entry]:
         """Possibly some more than once."""
-        yield from self._unsettled.get(acc_id, {}).values()
-        for entry in reversed(self._entries.values()):
+        yield from self._book.unsettled(acc_id)
+        for entry in reversed(self._book):
             if entry.sequence <= sequence and entry.state.settled:
                 break
             if entry.reservation.acc_id == acc_id and entry.state.counts_in_daily_value and entry.sequence > sequence:
@@ -157,7 +146,7 @@ class Ledger:
         fact to be sure to show it. None as for `selling_since`.
         """
         found = {entry.reservation.decision_id: entry.reservation for entry in self._not_shown(acc_id, sequence)}
-        for entry in (*self._open.of_account(acc_id), *self._timeline.ended_since(acc_id, sequence)):
+        for entry in (*self._book.open.of_account(acc_id), *self._timeline.ended_since(acc_id, sequence)):
             if entry.state.counts_in_daily_value:
                 found[entry.reservation.decision_id] = entry.reservation
         return units(found.values(), symbol)
@@ -166,27 +155,25 @@ class Ledger:
 
     def reserve(self, reservation: Reservation) -> None:
         """Count it now. Raises ValueError if the decision is already there: a decision reserves once."""
-        if reservation.decision_id in self._entries:
+        if self._book.get(reservation.decision_id) is not None:
             raise ValueError(f"decision {reservation.decision_id} is reserved already")
         order_id, order_id_ex = reservation.order_id, reservation.order_id_ex
         if reservation.kind != "place":
-            placed = placed_by(self._of_order(reservation.acc_id, order_id, order_id_ex))
+            placed = placed_by(self._book.of_order(reservation.acc_id, order_id, order_id_ex))
             if placed is not None:
                 order_id, order_id_ex = placed.order_id, placed.order_id_ex
         row = Row(reservation, State.RESERVED, order_id, order_id_ex)
-        entry = self._adopt(row, self._elapsed())
+        entry = self._entry(row, self._elapsed())
+        self._book.add(entry)
         self._count(entry)
         self._stage(entry.reservation.decision_id, row)
-        self._forget_old()
+        self._book.forget_old(self._staged)
 
     def release(self, decision_id: str) -> None:
         """It was never forwarded: it leaves the rate, the daily value and the ledger. Unknown decisions are ignored."""
-        entry = self._entries.pop(decision_id, None)
+        entry = self._book.remove(decision_id)
         if entry is None:
             return
-        self._settle(entry)
-        self._open.drop(entry)
-        self._orders.unlink(entry)
         self._keys[entry.reservation.key_id].uncount(entry)
         if entry.taken:
             self._stage(decision_id, Dropped(decision_id))
@@ -195,7 +182,7 @@ class Ledger:
 
     def forwarded(self, decision_id: str) -> None:
         """Its first byte goes to OpenD now. From here on only OpenD's own word gives its value back."""
-        entry = self._entries.get(decision_id)
+        entry = self._book.get(decision_id)
         if entry is not None and entry.state is State.RESERVED:
             self._change(entry, State.FORWARDED)
 
@@ -206,22 +193,23 @@ class Ledger:
         than a guess), and then nothing holds that was heard of the other order. An order already reported as failed
         stays failed; one whose refusal turns out to be wrong counts again. Said twice it changes nothing.
         """
-        entry = self._find(decision_id)
+        entry = self._book.find(decision_id)
         if entry is None:
             return
         before = entry.row()
         if entry.reservation.kind == "place":
-            other = self._rename(entry, order_id or entry.order_id, order_id_ex or entry.order_id_ex)
+            other = self._book.rename(entry, order_id or entry.order_id, order_id_ex or entry.order_id_ex)
         else:
             other = False
             self._end_if_nothing_works(entry)
         failed = entry.state is State.FAILED and not other
         if not (failed or entry.state.counts_in_daily_value):
             self._keys[entry.reservation.key_id].add_value(entry)
-        entry.ended = None if other else entry.ended
+        if other or not (before.order_id or before.order_id_ex):
+            entry.ended = None
         if failed or entry.state is State.ACCEPTED:
             if entry.row() != before:
-                self._track(entry)
+                self._book.changed(entry)
                 self._stage(decision_id, entry.row())
         else:
             self._change(entry, State.ACCEPTED)
@@ -229,7 +217,7 @@ class Ledger:
     def refused_by_opend(self, decision_id: str) -> None:
         """OpenD has refused it: the daily value is given back, the attempt still counts in the rate. An order that OpenD
         has named all the same is there: it goes on counting."""
-        entry = self._find(decision_id)
+        entry = self._book.find(decision_id)
         if entry is not None and entry.reservation.kind == "place" and (entry.order_id or entry.order_id_ex):
             return
         self._give_back(decision_id, State.REFUSED)
@@ -244,13 +232,13 @@ class Ledger:
         """It works no longer, in whatever way it ended: nothing of it is open, and changes of it whose fate was not known
         are settled (unknown is used). Gives the decisions of those; 0 and "" mean not given.
         """
-        return self._end(self._orders.entries_of_all(order_keys(acc_id, order_id, order_id_ex)))
+        return self._end(self._book.under_any_id(acc_id, order_id, order_id_ex))
 
     def order_disabled(self, acc_id: int, order_id: int, order_id_ex: str, listed: float | None = None) -> list[str]:
         """As `order_ended`, of an order that may be enabled again: what was approved before it was is ended, not what came
         since. `listed`: OpenD said it in a list that was asked for at that moment; without, it may be old news.
         """
-        entries = self._orders.entries_of_all(order_keys(acc_id, order_id, order_id_ex))
+        entries = self._book.under_any_id(acc_id, order_id, order_id_ex)
         enabled = [
             one.sequence
             for one in entries
@@ -264,7 +252,7 @@ class Ledger:
 
     def accounts_in_doubt(self) -> frozenset[int]:
         """Those with orders that may be open; one whose fate is not known may."""
-        return self._open.accounts
+        return self._book.open.accounts
 
     def unlisted(self, acc_id: int, listed: Container[int | str], at: float) -> list[tuple[int, str]]:
         """The ids of open orders that are missing in the whole list of OpenD's that was asked for at that moment, although
@@ -275,11 +263,28 @@ class Ledger:
         among them: that it is not listed says nothing about where it is.
         """
         found: dict[tuple[int, str], bool] = {}
-        for entry in self._open.of_account(acc_id):
+        for entry in self._book.open.of_account(acc_id):
             ids = entry.order_id, entry.order_id_ex
             if any(ids) and not any(one and one in listed for one in ids):
                 found[ids] = found.get(ids, True) and _shown(entry, at)
         return [ids for ids, shown in found.items() if shown]
+
+    def unheard_of(self, acc_id: int, at: float) -> list[Reservation]:
+        """Orders that OpenD never named, made a day or more before a list that was asked for at that moment."""
+        return [
+            entry.reservation
+            for entry in self._book.unsettled(acc_id)
+            if entry.reservation.kind == "place" and entry.elapsed <= at - DAY
+        ]
+
+    def presumed_gone(self, decision_id: str) -> None:
+        """It is open no longer, nor under way; what was reserved for it stays used. Should OpenD name it yet, it is open
+        again."""
+        entry = self._book.get(decision_id)
+        if entry is not None and not entry.state.settled:
+            entry.ended = self._wall()
+            self._timeline.ended(entry)
+            self._change(entry, State.ACCEPTED)
 
     def _end(self, entries: list[Entry]) -> list[str]:
         settled = []
@@ -289,7 +294,7 @@ class Ledger:
             entry.ended = self._wall()
             self._timeline.ended(entry)
             if entry.state.settled:
-                self._track(entry)
+                self._book.changed(entry)
                 self._stage(entry.reservation.decision_id, entry.row())
             else:
                 settled.append(entry.reservation.decision_id)
@@ -300,8 +305,8 @@ class Ledger:
         """A modify that is accepted after the order it changes has ended: the order was filled before it came."""
         if modify.reservation.kind != "modify" or not modify.is_open:
             return
-        keys = order_keys(modify.reservation.acc_id, modify.order_id, modify.order_id_ex)
-        orders = [one for one in self._orders.entries_of_all(keys) if one.is_order]
+        entries = self._book.under_any_id(modify.reservation.acc_id, modify.order_id, modify.order_id_ex)
+        orders = [one for one in entries if one.is_order]
         if orders and not any(one.is_open for one in orders):
             modify.ended = self._wall()
             self._timeline.ended(modify)
@@ -340,11 +345,11 @@ class Ledger:
     def row_of(self, decision_id: str) -> Row | None:
         """The reservation made under this decision and how far it has come; None where there is none, or it cannot be
         looked up."""
-        entry = self._find(decision_id)
+        entry = self._book.find(decision_id)
         return None if entry is None else entry.row()
 
     def _was_reserved(self, decision_id: str) -> bool:
-        return decision_id in self._entries or self._store.find_decision(decision_id) is not None
+        return self._book.get(decision_id) is not None or self._store.find_decision(decision_id) is not None
 
     # Whose order
 
@@ -354,8 +359,8 @@ class Ledger:
         SECURITY: ids that name two different orders give `NOBODY`. An id the ledger does not know, next to one it does,
         cannot be checked here: forward only one of the two.
         """
-        by_id = placed_by(self._of_order(acc_id, order_id, ""))
-        by_ex = placed_by(self._of_order(acc_id, 0, order_id_ex))
+        by_id = placed_by(self._book.of_order(acc_id, order_id, ""))
+        by_ex = placed_by(self._book.of_order(acc_id, 0, order_id_ex))
         if by_id is not None and by_ex is not None and by_id is not by_ex:
             return NOBODY
         entry = by_ex or by_id
@@ -363,7 +368,7 @@ class Ledger:
 
     def decision_of(self, acc_id: int, order_id: int, order_id_ex: str) -> str | None:
         """The decision under which the order was placed, None for an order the ledger does not know."""
-        placed = placed_by(self._of_order(acc_id, order_id, order_id_ex))
+        placed = placed_by(self._book.of_order(acc_id, order_id, order_id_ex))
         return None if placed is None else placed.reservation.decision_id
 
     def owner_by_remark(self, remark: str) -> OrderOwner | None:
@@ -371,59 +376,62 @@ class Ledger:
 
         Says nothing about a client's own remark: match those against `unsettled`.
         """
-        entry = self._find(remark[1:]) if remark.startswith("#") else None
+        entry = self._book.find(remark[1:]) if remark.startswith("#") else None
         if entry is None or entry.reservation.remark != remark or entry.reservation.kind != "place":
             return None
         return OrderOwner(entry.reservation.key_id)
 
     def named(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
         """Whether the ledger knows who placed the order. Of one it knows by one id only, it learns the other."""
-        entry = placed_by(self._of_order(acc_id, order_id, order_id_ex))
+        entry = placed_by(self._book.of_order(acc_id, order_id, order_id_ex))
         if entry is None:
             return False
         if (order_id and not entry.order_id) or (order_id_ex and not entry.order_id_ex):
-            self._rename(entry, entry.order_id or order_id, entry.order_id_ex or order_id_ex)
+            self._book.rename(entry, entry.order_id or order_id, entry.order_id_ex or order_id_ex)
             self._stage(entry.reservation.decision_id, entry.row())
         return True
 
     def unnamed(self, acc_id: int, decision_id: str) -> Reservation | None:
         """The order of the account that was placed under this decision, as long as OpenD has not named it."""
-        entry = self._entries.get(decision_id)
+        entry = self._book.get(decision_id)
         if entry is None or entry.reservation.kind != "place" or entry.reservation.acc_id != acc_id:
             return None
         return None if entry.order_id or entry.order_id_ex else entry.reservation
 
     def changing(self, decision_id: str, acc_id: int, order_id: int, order_id_ex: str) -> Reservation | None:
         """The change of that order that was approved under this decision, while its fate is not known."""
-        entry = self._unsettled.get(acc_id, {}).get(decision_id)
-        if entry is None or entry.reservation.kind == "place":
+        entry = self._book.get(decision_id)
+        if entry is None or entry.state.settled or entry.reservation.kind == "place":
+            return None
+        if entry.reservation.acc_id != acc_id:
             return None
         same = (order_id and entry.order_id == order_id) or (order_id_ex and entry.order_id_ex == order_id_ex)
         return entry.reservation if same else None
 
     def unsettled(self, acc_id: int) -> list[Reservation]:
         """The account's reservations whose fate is not known, oldest first."""
-        return [entry.reservation for entry in self._unsettled.get(acc_id, {}).values()]
+        return [entry.reservation for entry in self._book.unsettled(acc_id)]
 
     def is_open(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
         """Whether the order is one of those that `in_flight` counts whole."""
-        return any(entry.is_order and entry.is_open for entry in self._of_order(acc_id, order_id, order_id_ex))
+        return any(entry.is_order and entry.is_open for entry in self._book.of_order(acc_id, order_id, order_id_ex))
 
     def approved(self, acc_id: int, order_id: int, order_id_ex: str) -> Approved | None:
-        """What the order was approved for: the smallest total quantity it may have, by its last approval and by those that
-        OpenD has not answered, which may be carried out in any order; and the highest value of all (what it was placed with
+        """What the order was approved for: the smallest total quantity it may have, by the last approval that OpenD answered
+        and by those it has not, which may be carried out in any order or not at all; and the highest value of all (what it was placed with
         and every increase since; to enable it again is no increase). None for an order not known here.
         """
         entries = [
-            entry for entry in self._of_order(acc_id, order_id, order_id_ex) if entry.state.counts_in_daily_value
+            entry for entry in self._book.of_order(acc_id, order_id, order_id_ex) if entry.state.counts_in_daily_value
         ]
         if not entries:
             return None
-        last = max(entries, key=lambda entry: (entry.reservation.at, entry.reservation.decision_id))
         placed = placed_by(entries)
+        answered = [entry.reservation for entry in entries if entry.state.settled]
+        waiting = [entry.reservation for entry in entries if not entry.state.settled]
+        last = sorted(answered, key=lambda one: (one.at, one.decision_id))[-1:]
         known = Approved(
-            min(one.reservation.qty for one in entries if one is last or not one.state.settled),
-            side=None if placed is None else placed.reservation.side,
+            min(one.qty for one in (*last, *waiting)), side=None if placed is None else placed.reservation.side
         )
         valued = [entry.reservation for entry in entries if entry.reservation.kind != "enable"]
         currencies = {one.currency for one in valued if one.value is not None}
@@ -440,7 +448,7 @@ class Ledger:
         """What is to be written; the caller must write it, or keep it and write it later."""
         taken, self._staged = self._staged, {}
         for key in taken:
-            entry = self._entries.get(key) if isinstance(key, str) else None
+            entry = self._book.get(key) if isinstance(key, str) else None
             if entry is not None:
                 entry.taken = True
         return taken
@@ -451,16 +459,11 @@ class Ledger:
 
     def in_memory(self) -> list[Reservation]:
         """The reservations of the last `DAYS_KEPT` days, as far as they are kept in memory, oldest first."""
-        return [entry.reservation for entry in self._entries.values()]
+        return [entry.reservation for entry in self._book]
 
     def never_forwarded(self) -> list[Reservation]:
         """Reservations that no one has said were forwarded; after a restart, those that may never have been sent."""
-        return [
-            entry.reservation
-            for entries in self._unsettled.values()
-            for entry in entries.values()
-            if entry.state is State.RESERVED
-        ]
+        return [entry.reservation for entry in self._book.all_unsettled() if entry.state is State.RESERVED]
 
     # Inside
 
@@ -472,10 +475,11 @@ class Ledger:
             made = row.reservation.at
             newest = made if newest is None else max(newest, made)
             # A row dated after now was written before the clock went back: it counts as if made just now.
-            entry = self._adopt(row, at - max(0.0, now - made))
+            entry = self._entry(row, at - max(0.0, now - made))
             entry.taken = True
+            self._book.add(entry)
             self._count(entry)
-        for entry in self._entries.values():
+        for entry in self._book:
             if entry.state.settled and entry.elapsed > at - WINDOW:
                 self._timeline.settled(entry)  # when is not stored; it may have been just now
             if entry.ended is not None and entry.ended > now - KEPT:
@@ -486,8 +490,8 @@ class Ledger:
             use.orders = deque(sorted(use.orders, key=lambda entry: entry.elapsed))
         return newest
 
-    def _adopt(self, row: Row, elapsed: float) -> Entry:
-        entry = Entry(
+    def _entry(self, row: Row, elapsed: float) -> Entry:
+        return Entry(
             reservation=row.reservation,
             state=row.state,
             sequence=self._timeline.step(elapsed),
@@ -498,12 +502,6 @@ class Ledger:
             ended=row.ended,
             settled_at=self._elapsed() if row.state.settled else None,
         )
-        self._entries[row.reservation.decision_id] = entry
-        self._orders.link(entry)
-        if not entry.state.settled:
-            self._unsettled.setdefault(row.reservation.acc_id, {})[row.reservation.decision_id] = entry
-        self._track(entry)
-        return entry
 
     def _count(self, entry: Entry) -> None:
         self._keys[entry.reservation.key_id].count(entry)
@@ -515,36 +513,13 @@ class Ledger:
     def _change(self, entry: Entry, state: State) -> None:
         entry.state = state
         if state.settled:
-            self._settle(entry)
             self._timeline.settled(entry)
             entry.settled_at = self._elapsed()
-        self._track(entry)
+        self._book.changed(entry)
         self._stage(entry.reservation.decision_id, entry.row())
 
-    def _track(self, entry: Entry) -> None:
-        self._open.look_at(entry)
-        if entry.state.settled and not entry.is_open:
-            self._done.append(entry)
-
-    def _rename(self, entry: Entry, order_id: int, order_id_ex: str) -> bool:
-        """Whether that makes another order of it, and not only a better known one."""
-        before = entry.order_id, entry.order_id_ex
-        if before == (order_id, order_id_ex):
-            return False
-        self._orders.unlink(entry)
-        entry.order_id, entry.order_id_ex = order_id, order_id_ex
-        self._orders.link(entry)
-        return before[0] not in (0, order_id) or before[1] not in ("", order_id_ex)
-
-    def _settle(self, entry: Entry) -> None:
-        waiting = self._unsettled.get(entry.reservation.acc_id)
-        if waiting is not None:
-            waiting.pop(entry.reservation.decision_id, None)
-            if not waiting:
-                del self._unsettled[entry.reservation.acc_id]
-
     def _give_back(self, decision_id: str, state: State) -> None:
-        entry = self._find(decision_id)
+        entry = self._book.find(decision_id)
         if entry is None or not entry.state.counts_in_daily_value:
             return
         if entry.reservation.at >= self._counted_since:
@@ -556,60 +531,6 @@ class Ledger:
         self._staged[key] = change
         if first and self.on_staged is not None:
             self.on_staged()
-
-    def _find(self, decision_id: str) -> Entry | None:
-        entry = self._entries.get(decision_id)
-        if entry is None:
-            for row in self._look_up(lambda: [self._store.find_decision(decision_id)]) or []:
-                entry = self._recall(row)
-        return entry
-
-    def _look_up(self, question: Callable[[], Sequence[Row | None]]) -> list[Row] | None:
-        """Ask the store. A store that cannot be read knows nothing: a cancel must not fail for it, and orders do
-        anyway."""
-        try:
-            return [row for row in question() if row is not None]
-        except RecordError as error:
-            self._log.error("an older order cannot be looked up", error=str(error))
-            return None
-
-    def _recall(self, row: Row) -> Entry:
-        """An old row comes back to memory; it counts nowhere, because its value already does or its day is over."""
-        entry = self._adopt(row, self._elapsed() - WINDOW)
-        entry.sequence = 0
-        entry.counts_in_rate = False
-        entry.taken = True
-        self._entries.move_to_end(row.reservation.decision_id, last=False)
-        return entry
-
-    def _of_order(self, acc_id: int, order_id: int, order_id_ex: str) -> list[Entry]:
-        keys = order_keys(acc_id, order_id, order_id_ex)
-        entries = self._orders.entries(keys)
-        if placed_by(entries) is not None or self._orders.absent(keys):
-            return entries
-        rows = self._look_up(lambda: self._store.find_order(acc_id, order_id, order_id_ex))
-        if rows is None:
-            return entries
-        self._orders.note_absent(keys)
-        for row in rows:
-            if row.reservation.decision_id not in self._entries:
-                self._recall(row)
-        return self._orders.entries(keys)
-
-    def _forget_old(self) -> None:
-        """Let what was done first go from memory, a few at a time, so that no single order pays for many."""
-        edge = self._elapsed() - WINDOW
-        for _ in range(4):
-            if len(self._entries) <= MOST_IN_MEMORY or not self._done:
-                return
-            entry = self._done[0]
-            decision_id = entry.reservation.decision_id
-            if self._entries.get(decision_id) is entry and entry.state.settled and not entry.is_open:
-                if entry.elapsed > edge or decision_id in self._staged:
-                    return
-                del self._entries[decision_id]
-                self._orders.unlink(entry)
-            self._done.popleft()
 
 
 def _shown(entry: Entry, at: float) -> bool:
