@@ -14,9 +14,9 @@ import structlog
 
 from sidecar.audit.log import AuditLog
 from sidecar.breakers import Breakers
-from sidecar.cancelling.disconnects import Disconnects
 from sidecar.cancelling.account import Means
 from sidecar.cancelling.canceller import Canceller
+from sidecar.cancelling.disconnects import Disconnects
 from sidecar.change_budget import ChangeBudget, ChangeLimit
 from sidecar.desk import DeskSettings
 from sidecar.desks import Desks
@@ -32,6 +32,7 @@ from sidecar.facts.quotes import Quotes
 from sidecar.facts.shares import Shares
 from sidecar.gate import Gate, GateSettings
 from sidecar.grants import Grants
+from sidecar.intents.model import TrdEnv
 from sidecar.keys.machine import default_zone, machine_id
 from sidecar.keys.ring import KeyStore, ReloadResult
 from sidecar.keys.sight import sight
@@ -51,7 +52,7 @@ from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.loss_watch import LossWatch
 from sidecar.metrics import Headroom, Metrics, StateReading
 from sidecar.policy.currency import Rates
-from sidecar.policy.usage import Terms
+from sidecar.policy.usage import Account, Terms
 from sidecar.reconciling import Reconciling
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings
@@ -169,7 +170,7 @@ class App:
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
             orders=Orders(self.house, self.tasks, **facts), market_states=self.market_states, contracts=self.contracts,
-            settings=GateSettings(tag_orders=policy.tag_orders, terms=terms),
+            settings=GateSettings(policy.tag_orders, terms, policy.facts_timeout),
             trading=self.states.of, unlocking=self.unlocking, breakers=self.breakers, spawn=self.tasks.spawn, shares=shares,
             changes=self.changes,
         )  # fmt: skip
@@ -183,10 +184,15 @@ class App:
             accounts=self.accounts, metrics=self.metrics, unlocking=self.unlocking,
         )  # fmt: skip
         self.canceller = Canceller(
-            means=Means(self.house, self.changes, self.tasks.spawn, self.returns.all_answered),
+            means=Means(
+                self.house, self.changes, self.tasks.spawn, self.returns.all_answered, unlock=self._unlock
+            ),
             accounts=self.accounts, ledger=self.ledger, recorder=self.recorder, metrics=self.metrics,
             revision=lambda: self.grants.revision, kept=upstream.changes_kept,
         )  # fmt: skip
+        self.disconnects = Disconnects(
+            presence=self.gate.presence, keys=self.keys, canceller=self.canceller, opend_up=lambda: self.house.up
+        )
         self.switch = Switch(
             states=self.states, gate=self.gate, recorder=self.recorder, canceller=self.canceller,
             readiness=self.problems, spawn=self.tasks.spawn,
@@ -194,9 +200,6 @@ class App:
         )  # fmt: skip
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
         self.desks = Desks(
-        self.disconnects = Disconnects(
-            presence=self.gate.presence, keys=self.keys, canceller=self.canceller, opend_up=lambda: self.house.up
-        )
             gate=self.gate, returns=self.returns, pool=self.pool, repeats=Repeats(self.ledger), spawn=self.tasks.spawn,
             settings=DeskSettings(
                 idle=upstream.shared_idle, request_timeout=upstream.request_timeout,
@@ -267,6 +270,8 @@ class App:
                 yield Headroom(
                     key.id, "max_orders_per_minute", float(key.max_orders_per_minute - usage.orders_last_minute)
                 )
+            if key.max_open_orders is not None:
+                yield Headroom(key.id, "max_open_orders", float(key.max_open_orders - usage.open_orders))
             if key.max_daily_value is not None:
                 used = max(usage.daily_value.values(), default=0)
                 yield Headroom(key.id, "max_daily_value", float(key.max_daily_value - used))
@@ -280,6 +285,7 @@ class App:
                 self.recorder.start()
                 try:
                     await self.switch.start()
+                    self.disconnects.start()
                     async with asyncio.TaskGroup() as group:
                         background = [
                             group.create_task(each)
@@ -289,7 +295,6 @@ class App:
                                 self.switch.run(),
                                 self.loss_watch.run(),
                                 self.reconciling.run(),
-                    self.disconnects.start()
                                 self._tick(),
                                 self._watch_keys(),
                                 self._refresh_accounts(),
@@ -395,6 +400,7 @@ class App:
             self.ledger.clock_ok(time.time())  # a jump shows only between two looks
             self.unlocking.tick()
             self.desks.tick()
+            self.disconnects.tick()
             for _, door in self._doors:
                 door.tick()
 
@@ -405,7 +411,6 @@ class App:
         self.recorder.reopen()
         return self._reload_keys()
 
-            self.disconnects.tick()
     def _reload_keys(self) -> ReloadResult:
         result = self.keys.reload()
         self.metrics.keys_reloaded(result.ok)
@@ -469,6 +474,11 @@ class App:
             if self.house.up and self.accounts.stale:
                 with contextlib.suppress(UpstreamError):
                     await self._learn_accounts()
+
+    async def _unlock(self, account: Account) -> None:
+        """For cancels of the sidecar's own, which OpenD takes in a real account only while it is unlocked."""
+        if account.env is TrdEnv.REAL:
+            await self.unlocking.open(account.acc_id)
 
     def _house_push(self, proto_id: int, body: bytes) -> None:
         self.returns.learn(proto_id, body)
