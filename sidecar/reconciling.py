@@ -96,7 +96,9 @@ class Reconciling:
         for market in others:
             whole = await self._list(account, market, at, listed) and whole
         if whole:
-            self._settling.paired(list(listed.of_no_key.values()), at)
+            of_no_key = list(listed.of_no_key.values())
+            self._settling.paired(of_no_key, at)
+            self._settling.unheard_of(account.acc_id, of_no_key, at)
             for ids in self._ledger.unlisted(account.acc_id, listed.ids, at):
                 self._settling.gone(account.acc_id, *ids)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -202,6 +202,20 @@ class Settling:
         for each in self._ledger.order_ended(acc_id, order_id, order_id_ex):
             self._record(each, "unknown", "OpenD no longer lists the order, whether it took the change is not known")
 
+    def unheard_of(self, acc_id: int, of_no_key: Iterable[PushSubject], at: float) -> None:
+        """Every list of the account was looked through, asked for at that moment: these orders are of no known key.
+
+        What was sent a day ago, and can be none of them, is nowhere: an order does not work for a day in no list.
+        """
+        listed = {
+            symbol for order in of_no_key for symbol in (order.symbol, *(leg.security.symbol for leg in order.legs))
+        }
+        for made in self._ledger.unheard_of(acc_id, at):
+            if not listed.intersection((made.symbol, *(leg.symbol for leg in made.legs))):
+                self._ledger.presumed_gone(made.decision_id)
+                text = "OpenD has not listed the order for a day: it counts as open no longer, its value stays used"
+                self._record(made.decision_id, "unknown", text)
+
     # -- recording ------------------------------------------------------------------------------------------------
 
     def _record_if_lost(self, decision_id: str, order: PushSubject) -> None:
@@ -225,7 +239,7 @@ class Settling:
             order_id_ex=order_id_ex or record.order_id_ex,
         )
         self._recorder.note(found)
-        _log.info("an order was found after its reply was lost", decision=decision_id, outcome=outcome)
+        _log.info("an order whose reply was lost", decision=decision_id, outcome=outcome, message=message)
 
 
 def _same_order(made: Reservation, order: PushSubject) -> bool:

@@ -149,6 +149,42 @@ async def test_absence_releases_no_reservation() -> None:
     assert world.ledger.usage("bot", world.clock.now).daily_value == {"HKD": Decimal(1000)}
 
 
+async def test_what_no_list_has_shown_for_a_day_is_open_no_longer_and_stays_used() -> None:
+    world = World()
+    made = world.sent()
+    world.clock.pass_(86_399)
+    await world.reconciling.look()
+    assert world.ledger.open_orders("bot") == 1
+    world.clock.pass_(1)
+    await world.reconciling.look()
+    assert world.ledger.open_orders("bot") == 0
+    assert world.state(made) is State.ACCEPTED
+    world.asked.clear()
+    await world.reconciling.look()
+    assert world.asked == [], "nothing is in doubt any more"
+
+
+async def test_what_may_be_one_of_the_orders_of_no_key_stays_open() -> None:
+    world = World()
+    made = world.sent(remark="mine")
+    world.clock.pass_(86_400)
+    world.lists[US] = [listed(made, 9, qty=5.0, remark="")]
+    await world.reconciling.look()
+    assert world.ledger.open_orders("bot") == 1
+
+
+async def test_an_order_that_was_presumed_gone_and_is_listed_after_all_is_open_again() -> None:
+    world = World()
+    made, other = world.sent(), world.sent(7)
+    world.clock.pass_(86_400)
+    world.lists[HK] = [listed(other, 7)]
+    await world.reconciling.look()
+    assert world.ledger.open_orders("bot") == 1
+    world.lists[HK].append(listed(made, 8))
+    await world.reconciling.look()
+    assert world.ledger.open_orders("bot") == 2
+
+
 async def test_a_named_order_that_no_list_shows_a_minute_later_is_open_no_longer() -> None:
     world = World()
     world.sent(7)

@@ -8,8 +8,8 @@ import pytest
 from ledger_making import ACCOUNT, NOON, Clock, MemoryStore, open_ledger, reservation
 
 from sidecar.errors import RecordError
-from sidecar.ledger import ledger as ledger_module
-from sidecar.ledger.ledger import NOBODY
+from sidecar.ledger import book
+from sidecar.ledger.ledger import NOBODY, Ledger
 from sidecar.ledger.reservation import Dropped, Row, State
 from sidecar.policy.usage import OrderOwner, Usage
 
@@ -397,7 +397,7 @@ def test_later_and_unsettled_reservations_are_added_to_an_older_fact() -> None:
 
 
 def test_old_orders_that_ended_leave_memory_and_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_IN_MEMORY", 10)
+    monkeypatch.setattr(book, "MOST_IN_MEMORY", 10)
     store, clock = MemoryStore(), Clock()
     ledger = open_ledger(store, clock)
     first = reservation(clock.now)
@@ -415,7 +415,7 @@ def test_old_orders_that_ended_leave_memory_and_are_found_again(monkeypatch: pyt
         ledger.accepted(made.decision_id, number, f"EX{number}")
         ledger.order_ended(ACCOUNT, number, f"EX{number}")
         store.commit(ledger.take())
-    assert len(ledger._entries) <= 10
+    assert len(ledger._book) <= 10
     assert ledger.open_orders("bot") == 2
     assert ledger.unsettled(ACCOUNT) == [unsettled]
     assert ledger.owner_of(ACCOUNT, 1, "") == OrderOwner("bot")
