@@ -74,9 +74,11 @@ def test_a_change_counts_from_its_approval_on() -> None:
 def test_of_changes_that_are_under_way_the_smallest_may_be_the_last() -> None:
     book = Book()
     smaller = book.changed(4)
-    book.changed(20, 1000)
+    larger = book.changed(20, 1000)
     assert book.approved == approved(4, 2000)
     book.ledger.accepted(smaller, 0, "EX7")
+    assert book.approved == approved(4, 2000)
+    book.ledger.accepted(larger, 0, "EX7")
     assert book.approved == approved(20, 2000)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
+from case_orders import ENVS, TRD_MARKETS, change, decimal, order, resting
 
 from sidecar.facts.market_states import STATES
 from sidecar.intents.model import (
@@ -20,27 +21,23 @@ from sidecar.intents.model import (
     ComboLeg,
     Intent,
     ListAccounts,
-    ModifyOp,
-    ModifyOrder,
     OrderRef,
     OrderType,
     PlaceCombo,
-    PlaceOrder,
     ReadAccount,
     ReadSubscriptions,
     ReconfirmOrder,
-    Security,
     Side,
     SubscribeAccounts,
-    Trail,
-    TrdEnv,
     Unlock,
 )
+from sidecar.policy.currency import Rates
 from sidecar.policy.key import HoursWindow, Key, Scope
 from sidecar.policy.market_state import MarketState
 from sidecar.policy.trading import ACTIVE, Standing, TradingState
 from sidecar.policy.usage import (
     Account,
+    Approved,
     Facts,
     Instrument,
     InstrumentKind,
@@ -53,21 +50,18 @@ from sidecar.policy.usage import (
 
 FOLDER = Path(__file__).parent.parent / "cases"
 
-_MARKETS = {"HK": ("HK", 1, 1), "US": ("US", 11, 2), "SH": ("CN", 21, 3), "SZ": ("CN", 22, 3), "CC": ("CC", 91, 7)}
-_TRD_MARKETS = {"HK": 1, "US": 2, "CN": 3, "HKCC": 4, "CRYPTO": 7}
-_ENVS = {"paper": TrdEnv.SIMULATE, "real": TrdEnv.REAL}
-_SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell short": Side.SELL_SHORT, "buy back": Side.BUY_BACK}
-_SESSIONS = {"none": 0, "RTH": 1, "ETH": 2, "ALL": 3, "OVERNIGHT": 4}
-_ORDER = re.compile(
-    r"(?P<side>buy back|buy|sell short|sell) (?P<qty>[\d.]+) (?P<symbol>\S+)"
-    r" at (?P<price>market|-?[\d.]+)(?: through (?P<route>HKCC))?"
-)
 _INSTRUMENT = re.compile(
     r"(?P<kind>\w+)(?: of (?P<underlying>\S+))?"
     r"(?:, (?P<size>[\d.]+|unknown) a unit)?(?: in (?P<currency>[A-Z]{3}))?"
 )
-_HALT = re.compile(r"(?P<whose>\S+) halted since (?P<since>\S+): (?P<why>.+)")
-_HOLDING = re.compile(r"(?P<sellable>[\d.]+) can be sold(?:, (?P<reserved>[\d.]+) reserved)?")
+_STATES = {"halted": TradingState.HALTED, "reduced": TradingState.REDUCING}
+_HALT = re.compile(
+    r"(?P<whose>\S+) (?P<state>halted|reduced)(?: by the breaker (?P<breaker>\w+))? since (?P<since>\S+): (?P<why>.+)"
+)
+_HOLDING = re.compile(
+    r"(?:(?P<net>[\d.]+) (?P<way>held|short), )?(?P<sellable>[\d.]+) can be sold(?:, (?P<reserved>[\d.]+) reserved)?"
+    r"(?:, (?P<buys>[\d.]+) being bought)?(?:, (?P<sells>[\d.]+) being sold)?(?:, (?P<price>[\d.]+) each)?"
+)
 _CASE_KEYS = frozenset(
     [
         "case",
@@ -81,7 +75,9 @@ _CASE_KEYS = frozenset(
         "trigger",
         "trail",
         "buffer",
+        "rates",
         "counts as",
+        "counts today",
         "known",
         "used",
         "now",
@@ -105,6 +101,8 @@ class Row:
     says: tuple[str, ...]
     counts_as: str | None
     """How the order's value came about, where the table says it."""
+    counts_today: Decimal | None
+    """What of it counts against the day's value, where the table says it."""
     terms: Terms
 
 
@@ -127,13 +125,14 @@ def _row(name: str, given: Mapping[str, Any], case: Mapping[str, Any]) -> Row:
         name=name,
         key=key(merged["key"]),
         intent=_intent(words, account),
-        facts=_facts(merged["known"], account),
+        facts=_facts(words, merged["known"], account),
         usage=_usage(merged["used"]),
         now=datetime.fromisoformat(words.get("now", "2026-11-20T03:00+00:00")).astimezone(UTC),
         expect=case["expect"],
         says=(says,) if isinstance(says, str) else tuple(says),
         counts_as=case.get("counts as"),
-        terms=_terms(words.get("buffer", "5 %")),
+        counts_today=decimal(case.get("counts today")),
+        terms=Terms(Decimal(words.get("buffer", "5 %").removesuffix(" %")), _rates(words.get("rates"))),
     )
 
 
@@ -152,12 +151,15 @@ def key(words: Mapping[str, Any]) -> Key:
         allowed_symbols=_set(fields.pop("allowed_symbols", None)),
         allowed_acc_ids=_set(fields.pop("allowed_acc_ids", None)),
         allowed_trd_sides=None if sides is None else frozenset(Side(side) for side in sides),
-        max_order_value=_decimal(fields.pop("max_order_value", None)),
-        max_daily_value=_decimal(fields.pop("max_daily_value", None)),
+        max_order_value=decimal(fields.pop("max_order_value", None)),
+        max_daily_value=decimal(fields.pop("max_daily_value", None)),
+        max_position_value=decimal(fields.pop("max_position_value", None)),
+        cap_currency=fields.pop("cap_currency", None),
         max_orders_per_minute=fields.pop("max_orders_per_minute", None),
         allowed_order_types=None if types is None else frozenset(OrderType[each] for each in types),
-        max_order_qty=_decimal(fields.pop("max_order_qty", None)),
-        price_collar_pct=_decimal(fields.pop("price_collar_pct", None)),
+        max_order_qty=decimal(fields.pop("max_order_qty", None)),
+        price_collar_pct=decimal(fields.pop("price_collar_pct", None)),
+        max_open_orders=fields.pop("max_open_orders", None),
         duplicate_window_s=fields.pop("duplicate_window_s", None),
         trading_hours=fields.pop("trading_hours", None),
         extended_hours=fields.pop("extended_hours", None),
@@ -171,12 +173,9 @@ def key(words: Mapping[str, Any]) -> Key:
 
 def _intent(words: Mapping[str, Any], account: AccountRef) -> Intent:
     request = words["request"]
-    order = _ORDER.fullmatch(request)
-    if order is not None:
-        return _order(words, account, order)
-    if request.startswith("combo: "):
-        legs = tuple(_leg(part) for part in request.removeprefix("combo: ").split(" and "))
-        return PlaceCombo(account, legs, OrderType.NORMAL, Decimal(1), Decimal(1))
+    made = order(words, request, account) or change(words, request, account)
+    if made is not None:
+        return made
     verb, _, number = request.partition(" order ")
     simple: dict[str, Intent] = {
         "cancel everything": CancelOrder(account, OrderRef(0, ""), for_all=True),
@@ -190,55 +189,29 @@ def _intent(words: Mapping[str, Any], account: AccountRef) -> Intent:
     if request in simple:
         return simple[request]
     ref = OrderRef(0, number)
-    made: dict[str, Intent] = {
+    numbered: dict[str, Intent] = {
         "cancel": CancelOrder(account, ref),
-        "change": ModifyOrder(account, ModifyOp.NORMAL, ref, Decimal(1), Decimal(1)),
-        "enable": ModifyOrder(account, ModifyOp.ENABLE, ref),
         "reconfirm": ReconfirmOrder(account, OrderRef(1, "")),
     }
-    return made[verb]
+    return numbered[verb]
 
 
-def _order(words: Mapping[str, Any], account: AccountRef, match: re.Match[str]) -> PlaceOrder:
-    order_type = OrderType[words.get("type", "MARKET" if match["price"] == "market" else "NORMAL")]
-    return PlaceOrder(
-        account=account,
-        security=security(match["symbol"], match["route"]),
-        side=_SIDES[match["side"]],
-        order_type=order_type,
-        qty=Decimal(match["qty"]),
-        price=Decimal(match["price"]) if order_type.priced else None,
-        aux_price=_decimal(words.get("trigger")),
-        trail=_trail(words.get("trail")),
-        adjust_limit=_decimal(words.get("may move the price by")),
-        outside_rth=words.get("outside regular hours", False),
-        session=_SESSIONS[words.get("session", "none")],
-    )
-
-
-def security(symbol: str, route: str | None = None) -> Security:
-    prefix, _, code = symbol.partition(".")
-    market, qot_market, trd_market = _MARKETS[prefix]
-    return Security(market, symbol, qot_market, code, _TRD_MARKETS[route] if route else trd_market)
-
-
-def _leg(words: str) -> ComboLeg:
-    side, _, symbol = words.partition(" ")
-    return ComboLeg(security(symbol), _SIDES[side], Decimal(1))
-
-
-def _facts(known: Mapping[str, Any], account: AccountRef) -> Facts:
-    words = known.get("account", "as named")
+def _facts(words: Mapping[str, Any], known: Mapping[str, Any], account: AccountRef) -> Facts:
     owner = known.get("order placed by")
+    there = resting(known, account)
+    traded = there.order if there is not None else order(words, words["request"], account)
     return Facts(
-        account=_account(words, account),
+        account=_account(known.get("account", "as named"), account),
         instrument=_instrument(known.get("instrument", "stock in HKD")),
-        quote=_decimal(known.get("quote")),
+        quote=decimal(known.get("quote")),
         order_owner=None if owner is None else OrderOwner(None if owner == "nobody known" else owner),
         position=_position(known.get("holding", "unknown")),
         market_state=_market(known.get("market", "unknown")),
-        legs=tuple(LegFacts(market_state=_market(name)) for name in known.get("market of the legs", ())),
         trading=_standing(known.get("trading", "active")),
+        resting=there,
+        approved=_approved(known.get("approved")),
+        legs=_legs(known, traded.legs) if isinstance(traded, PlaceCombo) else (),
+        locked_since=None if "locked since" not in known else datetime.fromisoformat(known["locked since"]),
     )
 
 
@@ -247,14 +220,44 @@ def _market(name: str) -> MarketState | None:
     return None if name == "unknown" else next(state for state in STATES.values() if state.name == name)
 
 
+def _legs(known: Mapping[str, Any], legs: tuple[ComboLeg, ...]) -> tuple[LegFacts, ...]:
+    """What `legs` says of each symbol; where it leaves a word out, the same as for a plain order. Nothing where it is not said."""
+    if "market of the legs" in known:
+        return tuple(LegFacts(market_state=_market(name)) for name in known["market of the legs"])
+    if "legs" not in known:
+        return ()
+    found = []
+    for leg in legs:
+        words = {**known, **known["legs"].get(leg.security.symbol, {})}
+        found.append(
+            LegFacts(
+                _instrument(words.get("instrument", "stock in USD")),
+                decimal(words.get("quote")),
+                _position(words.get("holding", "unknown")),
+                _market(words.get("market", "unknown")),
+            )
+        )
+    return tuple(found)
+
+
+def _approved(words: str | None) -> Approved | None:
+    """What the ledger has of the order: `90000 HKD for 200`, or `200` where no cap asked for its value."""
+    if words is None:
+        return None
+    value, _, qty = str(words).rpartition(" for ")
+    amount, _, currency = value.partition(" ")
+    return Approved(Decimal(qty), decimal(amount or None), currency or None)
+
+
 def _standing(words: str) -> Standing | None:
-    """`active`, `unknown`, or e.g. `all halted since 2026-11-20T02:41+00:00: fat finger`, `bot halted since ...`."""
+    """`active`, `unknown`, or e.g. `all halted since 2026-11-20T02:41+00:00: fat finger`, `bot reduced since ...`."""
     if words in ("active", "unknown"):
         return ACTIVE if words == "active" else None
     match = _HALT.fullmatch(words)
     assert match is not None, words
     whose = None if match["whose"] == "all" else match["whose"]
-    return Standing(TradingState.HALTED, whose, datetime.fromisoformat(match["since"]), match["why"], "the owner")
+    since = datetime.fromisoformat(match["since"])
+    return Standing(_STATES[match["state"]], whose, since, match["why"], "the owner", match["breaker"] or "")
 
 
 def _account(words: str, named: AccountRef) -> Account | None:
@@ -262,19 +265,28 @@ def _account(words: str, named: AccountRef) -> Account | None:
     if words == "unknown":
         return None
     if words == "as named":
-        return Account(named.acc_id, named.env, frozenset(_TRD_MARKETS.values()) - {4})
+        return Account(named.acc_id, named.env, frozenset(TRD_MARKETS.values()) - {4})
     what, _, markets = words.partition(" with ")
     ref = _account_ref(what)
-    return Account(ref.acc_id, ref.env, frozenset(_TRD_MARKETS[market] for market in markets.split(", ")))
+    return Account(ref.acc_id, ref.env, frozenset(TRD_MARKETS[market] for market in markets.split(", ")))
 
 
 def _position(words: str) -> Position | None:
-    """`unknown`, or e.g. `1000 can be sold, 200 reserved` (by sales the first number does not show)."""
+    """`unknown`, or e.g. `1000 can be sold, 200 reserved` (by sales the first number does not show). Where it matters, what is
+    held and on its way too: `1000 held, 800 can be sold, 0 reserved, 0 being bought, 200 being sold`, `300 short, 0 can ...`; and at the end what OpenD
+    says a unit of it is worth, `480 each`.
+    """
     if words == "unknown":
         return None
     match = _HOLDING.fullmatch(words)
     assert match is not None, words
-    return Position(Decimal(match["sellable"]), Decimal(match["reserved"] or 0))
+    made = Position(Decimal(match["sellable"]), Decimal(match["reserved"] or 0))
+    if match["net"] is None:
+        return made
+    net = Decimal(match["net"])
+    buys, sells = Decimal(match["buys"] or 0), Decimal(match["sells"] or 0)
+    signed, price = -net if match["way"] == "short" else net, decimal(match["price"])
+    return replace(made, net=signed, open_buys=buys, open_sells=sells, price=price)
 
 
 def _instrument(words: str) -> Instrument | None:
@@ -288,18 +300,13 @@ def _instrument(words: str) -> Instrument | None:
     return Instrument(InstrumentKind(match["kind"]), multiplier, match["currency"] or "", match["underlying"])
 
 
-def _trail(words: str | None) -> Trail | None:
-    """`5 %`, `12 HKD`, or with what a limit adds: `12 HKD and 8 beyond`."""
+def _rates(words: Mapping[str, Any] | None) -> Rates | None:
+    """None, or e.g. `{of: 2026-11-19, good for days: 7, in: HKD, USD: 7.78, CNH: 1.07}`."""
     if words is None:
         return None
-    distance, _, spread = words.partition(" and ")
-    value, unit = distance.split(" ")
-    return Trail(Decimal(value), unit == "%", Decimal(spread.removesuffix(" beyond") or 0))
-
-
-def _terms(buffer: str) -> Terms:
-    """`5 %`."""
-    return Terms(price_buffer_pct=Decimal(buffer.removesuffix(" %")))
+    fields = dict(words)
+    of, days, base = (fields.pop(name) for name in ("of", "good for days", "in"))
+    return Rates(base, of, days, {currency: Decimal(str(rate)) for currency, rate in fields.items()})
 
 
 def _usage(used: Mapping[str, Any]) -> Usage:
@@ -308,6 +315,7 @@ def _usage(used: Mapping[str, Any]) -> Usage:
         orders_last_minute=fields.pop("orders in the last minute", 0),
         oldest_order_age=float(fields.pop("the oldest of them seconds ago", 0)),
         cancels_last_minute=fields.pop("cancels in the last minute", 0),
+        open_orders=fields.pop("open orders", 0),
         same_order_age=fields.pop("the same order seconds ago", None),
         daily_value={currency: Decimal(str(value)) for currency, value in fields.pop("today", {}).items()},
     )
@@ -317,7 +325,7 @@ def _usage(used: Mapping[str, Any]) -> Usage:
 
 def _account_ref(words: str) -> AccountRef:
     env, _, number = words.partition(" ")
-    return AccountRef(int(number), _ENVS[env])
+    return AccountRef(int(number), ENVS[env])
 
 
 def _window(words: str) -> HoursWindow:
@@ -327,7 +335,3 @@ def _window(words: str) -> HoursWindow:
 
 def _set(words: Any) -> frozenset[Any] | None:
     return None if words is None else frozenset(words)
-
-
-def _decimal(words: Any) -> Decimal | None:
-    return None if words is None else Decimal(str(words))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 from case_tables import Row, rows
 
 from sidecar.gathering import judged
-from sidecar.policy.decide import decide, explain, needs, screen
-from sidecar.policy.usage import Need
+from sidecar.intents.model import PlaceOrder
+from sidecar.policy.decide import decide, explain, needs, needs_holding, screen
+from sidecar.policy.usage import Facts, LegFacts, Need
 
 ROWS = list(rows())
+_Known = TypeVar("_Known", Facts, LegFacts)
 TABLE = pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 
 
@@ -51,22 +54,40 @@ def test_a_value_comes_about_as_the_table_says(row: Row) -> None:
 
 
 @TABLE
+def test_what_counts_against_the_day_is_as_the_table_says(row: Row) -> None:
+    if row.counts_today is not None:
+        assert explain(row.key, row.intent, row.facts, row.usage, row.now, row.terms).counts == row.counts_today
+
+
+@TABLE
 def test_the_screen_refuses_nothing_the_decision_allows(row: Row) -> None:
     decided = decide(row.key, row.intent, row.facts, row.usage, row.now, row.terms).refusal
     screened = screen(row.key, row.intent, row.facts, row.now).refusal
     assert screened is None or screened == decided
 
 
+def _only(known: _Known, wanted: frozenset[Need]) -> _Known:
+    return replace(
+        known,
+        instrument=known.instrument if Need.INSTRUMENT in wanted else None,
+        quote=known.quote if Need.QUOTE in wanted else None,
+        position=known.position if Need.POSITION in wanted else None,
+        market_state=known.market_state if Need.MARKET_STATE in wanted else None,
+    )
+
+
 @TABLE
 def test_an_allowed_order_needs_no_fact_that_was_not_asked_for(row: Row) -> None:
     order = judged(row.intent, row.facts)
-    wanted = needs(row.key, order) if order is not None else frozenset()
-    facts = replace(
-        row.facts,
-        instrument=row.facts.instrument if Need.INSTRUMENT in wanted else None,
-        quote=row.facts.quote if Need.QUOTE in wanted else None,
-        position=row.facts.position if Need.POSITION in wanted else None,
-    )
+    wanted = needs(row.key, order, row.facts.trading) if order is not None else frozenset()
+    facts = _only(row.facts, wanted)
+    facts = replace(facts, legs=tuple(_only(each, wanted) for each in facts.legs))
+    later = needs_holding(row.key, order, facts) if order is not None else ()
+    if isinstance(order, PlaceOrder) and any(later):
+        facts = replace(facts, position=row.facts.position)
+    elif facts.legs:
+        told = zip(facts.legs, row.facts.legs, later, strict=True)
+        facts = replace(facts, legs=tuple(replace(a, position=b.position) if asks else a for a, b, asks in told))
     refusal = decide(row.key, row.intent, facts, row.usage, row.now, row.terms).refusal
     assert (refusal.code.value if refusal else "allowed") == row.expect
 
