@@ -380,3 +380,111 @@ def test_the_file_can_be_read_by_a_person(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "states.json").read_text())["keys"]["bot"] == {
         "state": "HALTED", "since": "2026-01-05T12:00:00+00:00", "reason": "runaway", "by": "the command line"
     }  # fmt: skip
+
+
+# -- the file HALT that wants orders cancelled ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "cancels"),
+    [
+        ("gone fishing\ncancel-orders\n", "gone fishing", True),
+        ("cancel-orders\n", "there is a file HALT in the state directory", True),
+        ("cancel-orders\nfat finger\n", "fat finger", True),
+        ("x\n\n  --Cancel_Orders  \n", "x", True),
+        ("CANCEL ORDERS", "there is a file HALT in the state directory", True),
+        ("gone fishing\n", "gone fishing", False),
+        ("please cancel-orders of the bot\n", "please cancel-orders of the bot", False),
+        ("", "there is a file HALT in the state directory", False),
+        ("x\ncancel-orders-not\n", "x", False),
+    ],
+)
+def test_a_line_of_the_file_halt_wants_orders_cancelled_wherever_it_is_and_however_it_is_written(
+    content: str, reason: str, cancels: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "HALT").write_text(content)
+    found = states_file.halt_wanted(tmp_path)
+    assert found is not None and (found.reason, found.cancel_orders) == (reason, cancels)
+    states = opened(tmp_path)
+    assert states.overall.reason == reason
+    assert states.cancels == (frozenset([None]) if cancels else frozenset())
+
+
+def test_what_is_to_be_cancelled_outlives_a_restart_until_it_is_done(tmp_path: Path) -> None:
+    states = opened(tmp_path)
+    states.halt("bot", "x", "the owner")
+    states.to_be_cancelled("bot")
+    states.to_be_cancelled(None)
+    assert states.save_now()
+    again = opened(tmp_path)
+    assert again.cancels == {"bot", None} and again.saved
+    again.cancelled("bot")
+    assert not again.saved and again.save_now()
+    assert opened(tmp_path).cancels == {None}
+
+
+def test_a_resume_ends_what_is_to_be_cancelled_of_the_same_and_of_no_other(tmp_path: Path) -> None:
+    states = opened(tmp_path)
+    for key_id in ("bot", None):
+        states.halt(key_id, "x", "the owner")
+        states.to_be_cancelled(key_id)
+    states.resume(None)
+    assert states.cancels == {"bot"}
+
+
+def test_one_file_halt_wants_it_once_a_changed_one_and_a_new_one_again(tmp_path: Path) -> None:
+    file = tmp_path / "HALT"
+    file.write_text("x\ncancel-orders\n")
+    states = opened(tmp_path)
+    assert states.cancels == {None}
+    states.cancelled(None)
+    states.look()
+    assert states.cancels == frozenset() and states.save_now()
+    again = opened(tmp_path)
+    again.look()
+    assert again.cancels == frozenset(), "a restart is no new wish"
+    os.utime(file, ns=(1, 1))
+    again.look()
+    assert again.cancels == {None}
+    again.cancelled(None)
+    file.unlink()
+    again.look()
+    file.write_text("y\ncancel-orders\n")
+    os.utime(file, ns=(1, 1))
+    again.look()
+    assert again.cancels == {None}
+
+
+def test_the_line_is_heeded_in_a_file_that_appears_while_trading_is_halted_already(tmp_path: Path) -> None:
+    states = opened(tmp_path)
+    states.halt(None, "by hand", "the owner")
+    (tmp_path / "HALT").write_text("x\n")
+    assert states.look() is None and states.cancels == frozenset()
+    with (tmp_path / "HALT").open("a") as file:
+        file.write("cancel-orders\n")
+    states.look()
+    assert states.cancels == {None}
+    assert states.overall.reason == "by hand"
+
+
+def test_a_folder_named_halt_halts_and_cancels_nothing(tmp_path: Path) -> None:
+    (tmp_path / "HALT").mkdir()
+    states = opened(tmp_path)
+    assert states.overall.state is HALTED and states.cancels == frozenset()
+
+
+@pytest.mark.parametrize("cancel", [5, {"all": 1}, {"keys": []}, {"all": True, "keys": 5}])
+def test_damage_in_what_is_to_be_cancelled_halts(cancel: object, tmp_path: Path) -> None:
+    saved(tmp_path)
+    file = tmp_path / states_file.FILE_NAME
+    file.write_text(json.dumps({**json.loads(file.read_text()), "cancel": cancel}))
+    assert opened(tmp_path).overall.state is HALTED
+
+
+def test_a_file_of_the_first_version_without_these_fields_is_read(tmp_path: Path) -> None:
+    saved(tmp_path)
+    file = tmp_path / states_file.FILE_NAME
+    tree = json.loads(file.read_text())
+    del tree["cancel"], tree["halt_file"]
+    file.write_text(json.dumps(tree))
+    assert opened(tmp_path).overall.state is TradingState.ACTIVE
