@@ -30,7 +30,7 @@ class Sidecar:
             readiness=self.readiness,
             revision=lambda: "rev7",
             port=0,
-            allowed_hosts=["Sidecar.internal"],
+            allowed_hosts=["Sidecar.internal", "metrics.example:9999"],
         )
         self.port = 0
 
