@@ -12,186 +12,55 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import (
+    LIMITS,
+    SECURITIES,
+    ZONES,
+    a_key_and_a_tighter_one,
+    amounts,
+    changes,
+    facts,
+    instants,
+    intents,
+    keys,
+    matched,
+    nonsense,
+    orders,
+    terms,
+    trades,
+    usages,
+)
 
 from sidecar.intents.model import (
     AccountRef,
-    CancelOrder,
-    ComboLeg,
     Intent,
-    ListAccounts,
     ModifyOp,
     ModifyOrder,
-    OrderRef,
     OrderType,
     PlaceCombo,
     PlaceOrder,
-    ReadAccount,
-    ReadSubscriptions,
-    ReconfirmOrder,
-    Security,
     Side,
-    SubscribeAccounts,
-    Trail,
     TrdEnv,
-    Unlock,
 )
 from sidecar.policy import rules
 from sidecar.policy.case import Case
+from sidecar.policy.change import would_become
 from sidecar.policy.decide import decide, explain, needs, screen
 from sidecar.policy.decision import Code, Decision, Finding
 from sidecar.policy.key import HoursWindow, Key, Scope
-from sidecar.policy.trading import ACTIVE, Standing, TradingState
-from sidecar.policy.usage import Account, Facts, Instrument, InstrumentKind, Need, OrderOwner, Position, Terms, Usage
+from sidecar.policy.usage import Facts, Instrument, InstrumentKind, Need, Terms, Usage
 
-SECURITIES = (
-    Security("HK", "HK.00700", 1, "00700", 1),
-    Security("US", "US.AAPL", 11, "AAPL", 2),
-    Security("US", "US.AAPL260116C150000", 11, "AAPL260116C150000", 2),
-    Security("CN", "SH.600519", 21, "600519", 4),
-    Security("CN", "SZ.000001", 22, "000001", 3),
-)
 BUY = PlaceOrder(AccountRef(1001, TrdEnv.SIMULATE), SECURITIES[0], Side.BUY, OrderType.NORMAL, Decimal(1), Decimal(1))
-SYMBOLS = ("HK.00700", "HK.*", "US.AAPL", "US.*", "US.AAPL@options", "SH.600519", "SZ.*")
-ZONES = (ZoneInfo("Asia/Hong_Kong"), ZoneInfo("America/New_York"), UTC, None)
-
-amounts = st.decimals(min_value="0.0001", max_value=10**7, allow_nan=False, allow_infinity=False)
-nonsense = st.decimals(allow_nan=True, allow_infinity=True)
-refs = st.builds(AccountRef, st.sampled_from([1001, 1002, 2001]), st.sampled_from(TrdEnv))
-securities = st.sampled_from(SECURITIES)
-order_refs = st.builds(OrderRef, st.just(0), st.sampled_from(["A1", "A2"]))
-
-
-def orders(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[PlaceOrder]:
-    return st.builds(
-        PlaceOrder,
-        account=refs,
-        security=securities,
-        side=st.sampled_from(Side),
-        order_type=st.sampled_from(OrderType),
-        qty=numbers,
-        price=st.none() | numbers,
-        aux_price=st.none() | numbers,
-        trail=st.none() | st.builds(Trail, numbers, st.booleans(), numbers),
-        adjust_limit=st.none() | st.decimals(min_value="-0.99", max_value="0.99", allow_nan=False),
-        outside_rth=st.booleans(),
-        session=st.integers(0, 4),
-        amount=st.none() | numbers,
-    )
-
-
-legs = st.builds(ComboLeg, securities, st.sampled_from(Side), amounts)
-
-
-def intents(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Intent]:
-    return st.one_of(
-        orders(numbers),
-        orders(numbers),
-        st.builds(PlaceCombo, refs, st.lists(legs, max_size=3).map(tuple), st.just(OrderType.NORMAL), numbers, numbers),
-        st.builds(ModifyOrder, refs, st.sampled_from(ModifyOp), order_refs, st.none() | numbers, st.none() | numbers),
-        st.builds(CancelOrder, refs, order_refs, st.booleans()),
-        st.builds(ReadAccount, refs, st.booleans()),
-        st.builds(ReconfirmOrder, refs, order_refs),
-        st.just(ListAccounts()),
-        st.just(ReadSubscriptions()),
-        st.builds(SubscribeAccounts, st.lists(st.integers(0, 5)).map(tuple)),
-        st.builds(Unlock, st.booleans(), st.text()),
-    )
-
-
-def some(values: Any) -> st.SearchStrategy[Any]:
-    return st.none() | st.frozensets(st.sampled_from(values), min_size=1)
-
-
-windows = st.lists(st.builds(HoursWindow, st.times(), st.times()), min_size=1, max_size=3).map(tuple)
-
-
-def keys(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Key]:
-    return st.builds(
-        Key,
-        id=st.sampled_from(["bot", "other"]),
-        scopes=st.frozensets(st.sampled_from(Scope)) | st.just(frozenset(Scope)),
-        allowed_markets=some(["HK", "US", "CN", "HKCC"]),
-        allowed_symbols=some(SYMBOLS),
-        allowed_trd_sides=some(list(Side)),
-        allowed_acc_ids=some([1001, 1002, 2001]),
-        max_order_value=st.none() | numbers,
-        max_daily_value=st.none() | numbers,
-        max_orders_per_minute=st.none() | st.integers(0, 10),
-        allowed_order_types=some(list(OrderType)),
-        max_order_qty=st.none() | numbers,
-        price_collar_pct=st.none() | numbers,
-        duplicate_window_s=st.none() | st.integers(1, 60),
-        extended_hours=st.none() | st.booleans(),
-        allow_short=st.none() | st.booleans(),
-        hours_window=st.none() | windows,
-        zone=st.sampled_from(ZONES),
-    )
-
-
-standings = st.builds(
-    Standing,
-    st.sampled_from(TradingState),
-    st.none() | st.sampled_from(["bot", "other"]),
-    st.none() | st.datetimes(timezones=st.just(UTC)),
-    st.text(max_size=20),
-)
-markets = st.frozensets(st.sampled_from([1, 2, 3, 4]))
-fact_names = st.sampled_from([field.name for field in fields(Facts)])
-
-
-def facts(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Facts]:
-    return st.builds(
-        Facts,
-        account=st.none()
-        | st.builds(
-            Account,
-            st.sampled_from([1001, 1002, 2001]),
-            st.sampled_from(TrdEnv),
-            some([1, 2, 3, 4]).map(lambda m: m or frozenset()),
-        ),
-        instrument=st.none()
-        | st.builds(
-            Instrument,
-            st.sampled_from(InstrumentKind) | st.just(InstrumentKind.STOCK),
-            st.none() | numbers,
-            st.sampled_from(["HKD", "USD", ""]),
-            st.none() | st.sampled_from(["US.AAPL", "HK.00700"]),
-        ),
-        quote=st.none() | numbers,
-        position=st.none() | st.builds(Position, numbers, st.none() | numbers),
-        order_owner=st.none() | st.builds(OrderOwner, st.none() | st.sampled_from(["bot", "other", "third"])),
-        trading=st.none() | st.just(ACTIVE) | standings,
-    )
-
-
-def usages(numbers: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Usage]:
-    return st.builds(
-        Usage,
-        orders_last_minute=st.integers(0, 12),
-        oldest_order_age=st.floats(0, 60),
-        cancels_last_minute=st.integers(0, 200),
-        daily_value=st.dictionaries(st.sampled_from(["HKD", "USD"]), numbers),
-        same_order_age=st.none() | st.floats(0, 90),
-    )
-
-
-instants = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2035, 1, 1), timezones=st.just(UTC))
-
-
-def matched(intent: Intent, known: Facts) -> Facts:
-    """Half of the property would be lost if nearly every request named an account nobody knows."""
-    ref = getattr(intent, "account", None)
-    if known.trading is None:
-        known = replace(known, trading=ACTIVE)
-    return known if ref is None else replace(known, account=Account(ref.acc_id, ref.env, frozenset({1, 2, 4})))
 
 
 @settings(max_examples=150, deadline=None)
-@given(keys(nonsense), intents(nonsense), facts(nonsense), usages(nonsense), instants | st.datetimes())
-def test_nothing_makes_a_decision_raise(key: Key, intent: Intent, known: Facts, used: Usage, now: datetime) -> None:
+@given(keys(nonsense), intents(nonsense), facts(nonsense), usages(nonsense), instants | st.datetimes(), terms(nonsense))
+def test_nothing_makes_a_decision_raise(
+    key: Key, intent: Intent, known: Facts, used: Usage, now: datetime, given_: Terms
+) -> None:
     for facts_ in (known, matched(intent, known)):
-        decided = decide(key, intent, facts_, used, now)
-        explained = explain(key, intent, facts_, used, now)
+        decided = decide(key, intent, facts_, used, now, given_)
+        explained = explain(key, intent, facts_, used, now, given_)
         screened = screen(key, intent, facts_, now)
         assert decided.findings and explained.findings and screened.findings, "nothing passes without a check"
         assert explained.refusal == decided.refusal
@@ -220,107 +89,123 @@ def test_facts_usage_and_clock_of_a_wrong_kind_refuse_or_do_not_matter(junk: Any
         assert decision.refusal is not None
 
 
-ORDER_LIMITS = (
-    "allow_short",
-    "allowed_order_types",
-    "max_order_qty",
-    "price_collar_pct",
-    "duplicate_window_s",
-    "extended_hours",
-)
-
-
-def tighter(draw: st.DrawFn, key: Key) -> Key:
-    """The same key with one limit narrower, or set where there was none."""
-    name = draw(
-        st.sampled_from(
-            [
-                "scopes",
-                "allowed_markets",
-                "allowed_symbols",
-                "allowed_trd_sides",
-                "allowed_acc_ids",
-                "max_order_value",
-                "max_daily_value",
-                "max_orders_per_minute",
-                "hours_window",
-                *ORDER_LIMITS,
-            ]
-        )
-    )
-    old = getattr(key, name)
-    new: Any
-    if name == "scopes":
-        new = old - {draw(st.sampled_from(Scope))}
-    elif name in ("max_order_value", "max_daily_value", "max_order_qty", "price_collar_pct"):
-        new = draw(amounts) if old is None else min(old, draw(amounts))
-    elif name == "max_orders_per_minute":
-        new = draw(st.integers(0, 10)) if old is None else min(old, draw(st.integers(0, 10)))
-    elif name == "duplicate_window_s":
-        new = max(old or 1, draw(st.integers(1, 60)))
-    elif name in ("extended_hours", "allow_short"):
-        new = False
-    elif name == "hours_window":
-        new = draw(windows) if old is None else old[: max(1, len(old) - 1)]
-    else:
-        values: dict[str, Any] = {
-            "allowed_markets": ["HK", "US", "CN", "HKCC"],
-            "allowed_symbols": SYMBOLS,
-            "allowed_trd_sides": list(Side),
-            "allowed_order_types": list(OrderType),
-            "allowed_acc_ids": [1001, 1002, 2001],
-        }
-        drawn = draw(st.frozensets(st.sampled_from(values[name]), min_size=1))
-        new = drawn if old is None else (old & drawn) or frozenset([next(iter(old))])
-    return replace(key, **{name: new})
-
-
-@st.composite
-def a_key_and_a_tighter_one(draw: st.DrawFn) -> tuple[Key, Key]:
-    key = draw(keys(amounts))
-    return key, tighter(draw, key)
+def test_every_limit_of_a_key_is_among_those_that_are_tightened() -> None:
+    rest = {"id", "created_at", "expires_at", "note", "zone", "cap_currency", "cancel_on_disconnect"}
+    known_before = {"allowed_machines", "allowed_ips"}
+    """Looked at before a request is decided."""
+    assert {field.name for field in fields(Key)} == {*LIMITS, *rest, *known_before}
 
 
 @settings(max_examples=300, deadline=None)
-@given(a_key_and_a_tighter_one(), intents(amounts), facts(amounts), usages(amounts), instants)
+@given(
+    a_key_and_a_tighter_one(),
+    intents(amounts) | trades(amounts),
+    facts(amounts),
+    usages(amounts),
+    instants,
+    terms(amounts),
+)
 def test_tightening_a_limit_never_turns_a_refusal_into_an_approval(
-    pair: tuple[Key, Key], intent: Intent, known: Facts, used: Usage, now: datetime
+    pair: tuple[Key, Key], intent: Intent, known: Facts, used: Usage, now: datetime, given_: Terms
 ) -> None:
     loose, tight = pair
     known = matched(intent, known)
-    if decide(loose, intent, known, used, now).refusal is not None:
-        assert decide(tight, intent, known, used, now).refusal is not None
+    if decide(loose, intent, known, used, now, given_).refusal is not None:
+        assert decide(tight, intent, known, used, now, given_).refusal is not None
+
+
+NEVER_MISSED = ("approved", "locked_since", "order_owner")
+"""Facts of the ledger and the states, which are at hand: None says that there is nothing of the kind."""
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     keys(amounts),
-    orders(amounts),
+    trades(amounts),
     facts(amounts),
     usages(amounts),
     instants,
-    st.sampled_from([f.name for f in fields(Facts)]),
+    terms(amounts),
+    st.sampled_from([field.name for field in fields(Facts) if field.name not in NEVER_MISSED]),
 )
 def test_forgetting_a_fact_about_an_order_never_turns_a_refusal_into_an_approval(
-    key: Key, order: PlaceOrder, known: Facts, used: Usage, now: datetime, name: str
+    key: Key, order: Intent, known: Facts, used: Usage, now: datetime, given_: Terms, name: str
 ) -> None:
     known = matched(order, known)
-    if decide(key, order, known, used, now).refusal is not None:
-        assert decide(key, order, replace(known, **{name: None}), used, now).refusal is not None
+    if decide(key, order, known, used, now, given_).refusal is None:
+        return
+    less = replace(known, **{name: () if name == "legs" else None})
+    if name == "quote" and known.position is not None:
+        less = replace(less, position=replace(known.position, price=None))  # it stands in for a quote that is missing
+    assert decide(key, order, less, used, now, given_).refusal is not None
 
 
 @settings(max_examples=150, deadline=None)
-@given(keys(amounts), orders(amounts), facts(amounts), usages(amounts), instants, amounts)
+@given(keys(amounts), trades(amounts), facts(amounts), usages(amounts), instants, terms(amounts), amounts)
 def test_a_larger_order_or_more_usage_never_turns_a_refusal_into_an_approval(
-    key: Key, order: PlaceOrder, known: Facts, used: Usage, now: datetime, more: Decimal
+    key: Key, order: Intent, known: Facts, used: Usage, now: datetime, given_: Terms, more: Decimal
 ) -> None:
     known = matched(order, known)
-    if decide(key, order, known, used, now).refusal is None:
+    if decide(key, order, known, used, now, given_).refusal is None:
         return
-    assert decide(key, replace(order, qty=order.qty + more), known, used, now).refusal is not None
-    busier = replace(used, orders_last_minute=used.orders_last_minute + 1)
-    busier = replace(busier, daily_value={currency: value + more for currency, value in used.daily_value.items()})
-    assert decide(key, order, known, busier, now).refusal is not None
+    if isinstance(order, PlaceOrder | PlaceCombo | ModifyOrder) and order.qty is not None:
+        larger = replace(order, qty=order.qty + more)
+        assert decide(key, larger, known, used, now, given_).refusal is not None
+    busier = replace(
+        used,
+        orders_last_minute=used.orders_last_minute + 1,
+        open_orders=used.open_orders + 1,
+        daily_value={currency: value + more for currency, value in used.daily_value.items()},
+    )
+    assert decide(key, order, known, busier, now, given_).refusal is not None
+
+
+ORDER_ITSELF = (
+    "allowed_symbols", "allowed_markets", "allowed_trd_sides", "allowed_order_types", "max_order_value", "max_order_qty",
+    "price_collar_pct", "cap_currency",
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(keys(amounts), changes(amounts), facts(amounts), instants, terms(amounts))
+def test_no_order_becomes_by_a_change_what_could_not_be_placed(
+    key: Key, change: ModifyOrder, known: Facts, now: datetime, given_: Terms
+) -> None:
+    """By the limits on the order itself; what was filled already at a higher price only makes it count for more."""
+    key = Key("bot", frozenset(Scope), **{name: getattr(key, name) for name in ORDER_ITSELF})
+    known = matched(change, known)
+    if known.resting is None or change.op not in (ModifyOp.NORMAL, ModifyOp.ENABLE):
+        return
+    if decide(key, change, known, Usage(), now, given_).refusal is None:
+        anew = would_become(change, known.resting)
+        assert decide(key, anew, replace(known, resting=None, approved=None), Usage(), now, given_).refusal is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    orders(amounts), facts(amounts), usages(amounts), terms(amounts), st.sampled_from(["HKD", "USD", "JPY"]), amounts
+)
+def test_what_is_converted_is_never_less_than_it_is_worth_and_hardly_more(
+    order: PlaceOrder, known: Facts, used: Usage, given_: Terms, into: str, limit: Decimal
+) -> None:
+    now = datetime(2026, 11, 20, 3, tzinfo=UTC)
+    plain = Key("bot", frozenset(Scope), max_order_value=Decimal(10) ** 40)
+    known = matched(order, known)
+    own = decide(plain, order, known, used, now, given_).worth
+    capped = replace(plain, cap_currency=into, max_order_value=limit)
+    decision = decide(capped, order, known, used, now, given_)
+    if own is None or decision.worth is None:
+        assert decision.refusal is not None
+        return
+    exact = Fraction(own.value)
+    if own.currency != into:
+        assert given_.rates is not None
+        units = {given_.rates.base: Decimal(1), **given_.rates.per_unit}
+        exact *= Fraction(units[own.currency]) / Fraction(units[into])
+    assert decision.worth.currency == into
+    assert exact <= Fraction(decision.worth.value) < exact + Fraction(1, 10_000)
+    if decision.refusal is None:
+        assert exact <= limit
 
 
 @settings(max_examples=150, deadline=None)
@@ -329,7 +214,7 @@ def test_an_approved_order_under_a_value_cap_is_within_it(
     key: Key, order: PlaceOrder, known: Facts, used: Usage, now: datetime
 ) -> None:
     open_key = Key("bot", frozenset(Scope), max_order_value=key.max_order_value, max_daily_value=key.max_daily_value)
-    known = matched(order, known)
+    known = replace(matched(order, known), resting=None)
     decision = decide(open_key, order, known, used, now)
     if decision.refusal is not None or not open_key.value_capped:
         return
@@ -341,19 +226,19 @@ def test_an_approved_order_under_a_value_cap_is_within_it(
     if order.order_type.priced:
         assert order.price is not None
         assert Fraction(worth.value) >= units * Fraction(order.price), "never less than at its limit"
+    market = known.quote
+    if market is None and known.position is not None:
+        market = known.position.price  # of what is held, where there is no quote
     if order.side.sells or not order.order_type.priced:
-        assert known.quote is not None
-        assert Fraction(worth.value) >= units * Fraction(known.quote), "never less than at the market"
+        assert market is not None
+        assert Fraction(worth.value) >= units * Fraction(market), "never less than at the market"
         assert order.aux_price is None or Fraction(worth.value) >= units * Fraction(order.aux_price)
     if not order.order_type.priced:
-        best = Fraction(max(known.quote or 0, order.aux_price or 0))
+        best = Fraction(max(market or 0, order.aux_price or 0))
         if order.order_type in (OrderType.TRAILING_STOP, OrderType.TRAILING_STOP_LIMIT) and not order.side.sells:
-            assert known.quote is not None and order.trail is not None
-            step = known.quote / 100 if order.trail.ratio else 1
-            best = max(
-                best,
-                Fraction(known.quote) + Fraction(order.trail.value) * Fraction(step) + Fraction(order.trail.spread),
-            )
+            assert market is not None and order.trail is not None
+            step = Fraction(market) / 100 if order.trail.ratio else Fraction(1)
+            best = max(best, Fraction(market) + Fraction(order.trail.value) * step + Fraction(order.trail.spread))
         assert Fraction(worth.value) == units * best * Fraction(105, 100), "and the buffer on top"
     if open_key.max_order_value is not None:
         assert worth.value <= open_key.max_order_value
@@ -378,7 +263,8 @@ def test_a_larger_buffer_never_turns_a_refusal_into_an_approval(
 def test_a_higher_quote_never_turns_the_refusal_of_a_value_into_an_approval(
     key: Key, order: PlaceOrder, known: Facts, used: Usage, now: datetime, more: Decimal
 ) -> None:
-    open_key = Key("bot", frozenset(Scope), max_order_value=key.max_order_value, max_daily_value=key.max_daily_value)
+    caps = {name: getattr(key, name) for name in ("max_order_value", "max_daily_value", "max_position_value")}
+    open_key = Key("bot", frozenset(Scope), **caps)
     known = matched(order, known)
     if known.quote is None or decide(open_key, order, known, used, now).refusal is None:
         return
