@@ -36,8 +36,8 @@ NOT_THE_KEYS_DOING = frozenset(
         # somebody has stopped it already
         Code.TRADING_HALTED, Code.REDUCE_ONLY, Code.BREAKER, Code.KEYS_STALE,
         # OpenD, the disk or the clock: they would halt every key on a bad day
-        Code.PRICE_UNAVAILABLE, Code.INSTRUMENT_UNKNOWN, Code.ORDER_UNKNOWN, Code.POSITION_UNKNOWN, Code.AUDIT_UNAVAILABLE,
-        Code.LEDGER_UNAVAILABLE, Code.CLOCK, Code.UPSTREAM_UNAVAILABLE, Code.UPSTREAM_FULL, Code.CLIENT_GONE,
+        Code.PRICE_UNAVAILABLE, Code.INSTRUMENT_UNKNOWN, Code.ORDER_UNKNOWN, Code.POSITION_UNKNOWN, Code.FX_UNAVAILABLE,
+        Code.AUDIT_UNAVAILABLE, Code.LEDGER_UNAVAILABLE, Code.CLOCK, Code.UPSTREAM_UNAVAILABLE, Code.UPSTREAM_FULL, Code.CLIENT_GONE,
     }
 )  # fmt: skip
 """Refusals that no breaker counts; every other one is of a limit of the key."""
