@@ -124,7 +124,7 @@ class Switch:
         self._states.recorded()
         for one in (self._states.overall, *self._states.keys.values()):
             if one.state is not TradingState.ACTIVE:
-                log.error("trading is halted since before the start", **_described(one))
+                log.error(f"{_SAID[one.state]} since before the start", **_described(one))
         if found_now:
             self._noticed(self._states.overall)
         self._take_up_cancels()
@@ -147,7 +147,7 @@ class Switch:
                 log.exception("the look for the file HALT failed")
 
     def _noticed(self, halted: Standing) -> None:
-        log.error("trading is halted", **_described(halted))
+        log.error(_SAID[halted.state], **_described(halted))
         change = Change(halted.state, halted.key_id, self._gate.grants.now(), halted.reason, halted.by)
         self._record("sidecar", NO_KEY, None, change)
 

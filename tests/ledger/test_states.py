@@ -488,3 +488,52 @@ def test_a_file_of_the_first_version_without_these_fields_is_read(tmp_path: Path
     del tree["cancel"], tree["halt_file"]
     file.write_text(json.dumps(tree))
     assert opened(tmp_path).overall.state is TradingState.ACTIVE
+
+
+# -- shrinking only, and breakers -------------------------------------------------------------------------------------
+
+REDUCING = TradingState.REDUCING
+
+
+def test_of_shrinking_only_and_a_halt_the_stricter_holds_whoever_came_first(tmp_path: Path) -> None:
+    states = opened(tmp_path)
+    states.halt(None, "after the close", "the owner", state=REDUCING)
+    states.halt("bot", "loop", "the owner")
+    assert (states.of("bot").state, states.of("other").state) == (HALTED, REDUCING)
+    states.halt(None, "fat finger", "the owner")
+    assert states.of("other").reason == "fat finger"
+    assert states.halt(None, "laxer", "the owner", state=REDUCING).state is HALTED, "only a resume makes it laxer"
+    assert states.overall.reason == "fat finger"
+
+
+def test_the_time_since_when_begins_anew_with_a_stricter_state_and_not_with_the_same(tmp_path: Path) -> None:
+    times = iter([NOON, NOON.replace(hour=13), NOON.replace(hour=14), NOON.replace(hour=15)])
+    states = States(tmp_path, now=lambda: next(times))
+    states.halt("bot", "one", "the owner", state=REDUCING)
+    states.halt("bot", "two", "the owner", state=REDUCING)
+    assert (states.of("bot").since, states.of("bot").reason) == (NOON, "two")
+    assert states.halt("bot", "three", "the owner").since == NOON.replace(hour=13)
+
+
+def test_shrinking_only_and_a_breaker_are_durable_and_the_file_halt_is_stricter(tmp_path: Path) -> None:
+    states = opened(tmp_path)
+    states.halt(None, "after the close", "the owner", state=REDUCING)
+    states.halt("bot", "loop", "the breaker identical_orders", breaker="identical_orders")
+    assert states.save_now()
+    again = opened(tmp_path)
+    assert again.overall == Standing(REDUCING, None, NOON, "after the close", "the owner")
+    assert again.of("bot") == Standing(HALTED, "bot", NOON, "loop", "the breaker identical_orders", "identical_orders")
+    (tmp_path / "HALT").write_text("now\n")
+    assert again.look() == Standing(HALTED, None, NOON, "now", BY_FILE)
+
+
+@pytest.mark.parametrize("wrong", [7, ["x"], None, {}])
+def test_a_breaker_that_is_no_text_damages_the_file(tmp_path: Path, wrong: Any) -> None:
+    states = opened(tmp_path)
+    states.halt("bot", "loop", "the breaker", breaker="identical_orders")
+    assert states.save_now()
+    path = tmp_path / states_file.FILE_NAME
+    tree = json.loads(path.read_text())
+    tree["keys"]["bot"]["breaker"] = wrong
+    path.write_text(json.dumps(tree))
+    assert opened(tmp_path).overall.state is HALTED

@@ -174,6 +174,8 @@ _ADVICE: Mapping[Code, str] = {
     Code.PRICE_COLLAR: "it may pass at a price nearer to the market's",
     Code.DAILY_VALUE: "it may pass when the next day begins, or at a smaller value",
     Code.TRADING_HALTED: "it may pass when the owner resumes trading; cancels still work",
+    Code.REDUCE_ONLY: "only orders that sell what is held or buy back what is short pass now; cancels still work",
+    Code.BREAKER: "stop and tell your user: the key was halted by itself; only the owner can resume it, cancels still work",
     Code.KEYS_STALE: "it may pass when the owner has mended the keys",
     Code.SCOPE: "repeating it does not help: only the owner can give this key more",
 }
