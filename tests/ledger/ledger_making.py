@@ -63,7 +63,11 @@ class MemoryStore:
     def load(self, days: int) -> list[Row]:
         newest = max((row.reservation.at for row in self.rows.values()), default=0.0)
         rows = [
-            row for row in self.rows.values() if not row.state.settled or row.reservation.at >= newest - days * 86_400
+            row
+            for row in self.rows.values()
+            if not row.state.settled
+            or (row.state is State.ACCEPTED and row.ended is None)
+            or row.reservation.at >= newest - days * 86_400
         ]
         return sorted(rows, key=lambda row: row.reservation.at)
 
