@@ -131,3 +131,30 @@ def test_after_kill_9_each_still_knows_its_own_orders(pair: Pair) -> None:
     assert theirs not in ids
     assert pair.left.cancel(theirs).code() == "not_own_order"
     assert pair.left.cancel(mine).ok
+
+
+def test_after_opend_was_away_neither_can_see_cancel_or_change_the_others_orders(pair: Pair) -> None:
+    mine, theirs = placed(pair.left, 405), placed(pair.right, 406)
+    pair.sandbox.stop()
+    eventually(lambda: pair.sidecar.get("/readyz")[0] == 503, 5, "the sidecar to notice")
+    pair.sandbox.start()
+    for bot, own, other in ((pair.left, mine, theirs), (pair.right, theirs, mine)):
+        listed = bot.call("trade", "order_list_query", trd_env="SIMULATE", acc_id=1001001, timeout=20)
+        assert listed.ok, listed.data
+        ids = {one["order_id"] for one in listed.data}
+        assert own in ids
+        assert other not in ids
+        for changed in ({"modify_order_op": "NORMAL", "qty": 200, "price": 405}, {"modify_order_op": "DISABLE"}):
+            refused = bot.call(
+                "trade", "modify_order", order_id=other, trd_env="SIMULATE", **{"qty": 0, "price": 0, **changed}
+            )
+            assert refused.code() == "not_own_order", refused.data
+        assert bot.cancel(other).code() == "not_own_order"
+    before = len(pair.sandbox.received(2205))
+    changed = pair.left.call(
+        "trade", "modify_order", modify_order_op="NORMAL", order_id=mine, qty=200, price=405, trd_env="SIMULATE"
+    )
+    assert changed.ok, changed.data
+    assert pair.left.cancel(mine).ok
+    assert pair.right.cancel(theirs).ok
+    assert len(pair.sandbox.received(2205)) == before + 3
