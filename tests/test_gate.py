@@ -56,6 +56,7 @@ class World:
         self.quote: Decimal | None = Decimal(300)
         self.holding: Decimal | None = Decimal(1000)
         self.holding_is_old = False
+        self.holding_price: Decimal | None = None
         self.market_state: MarketState | None = MarketState(Session.REGULAR, "MORNING")
         self.contract: Security | None = None
         self.standing = ACTIVE
@@ -170,7 +171,9 @@ class _Holdings:
         self.world.transcript.append(f"asked holding of {security.symbol} in {account.acc_id}")
         sequence, holding = self.world.ledger.sequence, self.world.holding
         await asyncio.sleep(self.world.facts_wait)
-        return None if holding is None else Position(holding, None, sequence)
+        if holding is None:
+            return None
+        return Position(max(holding, Decimal(0)), None, sequence, net=holding, price=self.world.holding_price)
 
     def fresh(self, position: Position) -> bool:
         return not self.world.holding_is_old

@@ -273,8 +273,8 @@ def _account(words: str, named: AccountRef) -> Account | None:
 
 def _position(words: str) -> Position | None:
     """`unknown`, or e.g. `1000 can be sold, 200 reserved` (by sales the first number does not show). Where it matters, what is
-    held and on its way too: `1000 held, 800 can be sold, 0 reserved, 0 being bought, 200 being sold`, `300 short, 0 can ...`; and at the end what OpenD
-    says a unit of it is worth, `480 each`.
+    held and on its way too: `1000 held, 800 can be sold, 0 reserved, 0 being bought, 200 being sold`, `300 short, 0 can ...`;
+    and at the end what OpenD says a unit of it is worth, `480 each`.
     """
     if words == "unknown":
         return None
