@@ -418,8 +418,9 @@ class Ledger:
 
     def approved(self, acc_id: int, order_id: int, order_id_ex: str) -> Approved | None:
         """What the order was approved for: the smallest total quantity it may have, by the last approval that OpenD answered
-        and by those it has not, which may be carried out in any order or not at all; and the highest value of all (what it was placed with
-        and every increase since; to enable it again is no increase). None for an order not known here.
+        and by those it has not, which may be carried out in any order or not at all; and the value that was counted for it
+        for good, which its highest total is not above: what it was placed with and every increase that OpenD took since (to
+        enable it again is no increase). None for an order not known here.
         """
         entries = [
             entry for entry in self._book.of_order(acc_id, order_id, order_id_ex) if entry.state.counts_in_daily_value
@@ -433,7 +434,9 @@ class Ledger:
         known = Approved(
             min(one.qty for one in (*last, *waiting)), side=None if placed is None else placed.reservation.side
         )
-        valued = [entry.reservation for entry in entries if entry.reservation.kind != "enable"]
+        # INVARIANT: no increase is measured from one that OpenD may yet refuse, and whose value would then be given back
+        valued = [placed.reservation] if placed is not None else []
+        valued += [one for one in answered if one.kind == "modify"]
         currencies = {one.currency for one in valued if one.value is not None}
         if len(currencies) != 1:
             return known

@@ -56,7 +56,7 @@ class Approved:
     qty: Decimal | None = None
     """The smallest total it may have by what was approved. OpenD's list may not show it yet."""
     value: Decimal | None = None
-    """The highest total it was ever approved for, in `currency`."""
+    """What was counted for it so far and is not given back, in `currency`: at least the highest total it ever had."""
     currency: str | None = None
     side: Side | None = None
     """On which it was placed; None for a combo. OpenD lists a plain sale of what is not held as a short one."""

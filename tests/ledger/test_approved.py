@@ -65,19 +65,39 @@ def test_increases_add_up_to_the_highest_total() -> None:
     assert book.approved == approved(16, 1600)
 
 
-def test_a_change_counts_from_its_approval_on() -> None:
+def test_a_change_counts_when_opend_has_taken_it() -> None:
     book = Book()
-    book.changed(15, 500)
-    assert book.approved == approved(10, 1500), "its value is used, its quantity may not be there yet"
+    raised = book.changed(15, 500)
+    assert book.approved == approved(10, 1000), "until then it may be refused, and its value given back"
+    book.ledger.accepted(raised, 0, "EX7")
+    assert book.approved == approved(15, 1500)
+
+
+def test_an_increase_is_not_measured_from_one_that_is_refused_in_the_end() -> None:
+    book = Book()
+    first = book.changed(15, 500)
+    assert book.approved == approved(10, 1000)
+    second = book.changed(16, 600)
+    book.ledger.refused_by_opend(first)
+    book.ledger.accepted(second, 0, "EX7")
+    assert book.approved == approved(16, 1600)
+    assert book.ledger.usage("bot", book.clock.now).daily_value == {"HKD": Decimal(1600)}
+
+
+def test_increases_that_were_counted_side_by_side_are_credit_for_later_ones() -> None:
+    book = Book()
+    for decision_id in (book.changed(15, 500), book.changed(16, 600)):
+        book.ledger.accepted(decision_id, 0, "EX7")
+    assert book.approved == approved(16, 2100)
 
 
 def test_of_changes_that_are_under_way_the_smallest_may_be_the_last() -> None:
     book = Book()
     smaller = book.changed(4)
     larger = book.changed(20, 1000)
-    assert book.approved == approved(4, 2000)
+    assert book.approved == approved(4, 1000)
     book.ledger.accepted(smaller, 0, "EX7")
-    assert book.approved == approved(4, 2000)
+    assert book.approved == approved(4, 1000)
     book.ledger.accepted(larger, 0, "EX7")
     assert book.approved == approved(20, 2000)
 
@@ -119,7 +139,8 @@ def test_values_in_two_currencies_do_not_add_up() -> None:
         book.clock.now + 1, kind="modify", qty=Decimal(12), currency="USD", value=Decimal(1), order_id_ex="EX7"
     )
     book.ledger.reserve(made)
-    assert book.approved == approved(10, None)
+    book.ledger.accepted(made.decision_id, 0, "EX7")
+    assert book.approved == approved(12, None)
 
 
 def test_it_is_the_same_after_a_restart() -> None:
