@@ -185,11 +185,12 @@ class States:
 
         In a thread: a disk that hangs holds up no cancel.
         """
+        wanted = self._version
         work = spawn(self._save())
         await asyncio.wait({work}, timeout=patience)
         if not work.done():
             self.problem = f"the disk did not answer within {patience:g} s"
-        return self.saved
+        return self._saved >= wanted  # what somebody else has changed meanwhile is saved with his own call
 
     async def _save(self) -> None:
         async with self._saving:

@@ -537,3 +537,21 @@ def test_a_breaker_that_is_no_text_damages_the_file(tmp_path: Path, wrong: Any) 
     tree["keys"]["bot"]["breaker"] = wrong
     path.write_text(json.dumps(tree))
     assert opened(tmp_path).overall.state is HALTED
+
+
+async def test_two_halts_at_the_same_time_are_each_told_that_they_are_on_disk(tmp_path: Path) -> None:
+    states = saved(tmp_path)
+    write = states_file.write
+
+    def changes_meanwhile(folder: Path, document: Document) -> None:
+        write(folder, document)
+        if not states.keys.get("two"):
+            states.halt("two", "x", "the owner")
+
+    states.halt("one", "x", "the owner")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states_file, "write", changes_meanwhile)
+        assert await states.save(5.0, spawn)
+        assert not states.saved
+        assert await states.save(5.0, spawn)
+    assert opened(tmp_path).keys.keys() == {"one", "two"}
