@@ -26,6 +26,8 @@ MARGIN = 15.0
 LIST_EVERY = 0.25
 """Seconds between two looks at the list while orders are leaving it; more and more while nothing changes."""
 LIST_SELDOM = 2.0
+LOOK_AFTER = 1.0
+"""Seconds of sending after which the list is looked at, and progress told, before more is sent."""
 TIMEOUT = 5.0
 """Seconds for an answer of OpenD."""
 REPLY_PATIENCE = 0.25
@@ -207,8 +209,8 @@ class Emptying:
             if clock() >= self._deadline:
                 break
             await self.means.unlock(self.account)
-            await self._cancel_each()
-            await asyncio.sleep(pause)
+            if not await self._cancel_each():
+                await asyncio.sleep(pause)
             before = self._working
             await self._list(fresh=False)
             pause = LIST_EVERY if self._working != before else min(pause * 1.5, LIST_SELDOM)
@@ -256,19 +258,24 @@ class Emptying:
                 return wait <= 0
             await asyncio.sleep(wait)
 
-    async def _cancel_each(self) -> None:
-        """Send what can be sent without a long wait, those first that were tried least."""
+    async def _cancel_each(self) -> bool:
+        """Send what can be sent without a long wait, those first that were tried least, for a second at most; whether there is
+        more to send."""
         clock = self.means.clock
+        until = clock() + LOOK_AFTER
         due = [order for order in self._orders.values() if order.working and order.again_at <= clock()]
         for order in sorted(due, key=lambda one: one.tries):
             if order.now is None or order.now.leaving:
                 continue
+            if clock() >= until:
+                return True
             if clock() < max(self._at_once_until, self._hold_until) or not await self._turn(REPLY_PATIENCE):
-                return
+                return False
             order.again_at = clock() + _AGAIN_AFTER[min(order.tries, len(_AGAIN_AFTER) - 1)]
             order.tries += 1
             asked = self.means.spawn(self._cancel(order, order.now))
             await asyncio.wait({asked}, timeout=REPLY_PATIENCE)
+        return False
 
     async def _cancel(self, order: _Order, listed: Listed) -> None:
         try:

@@ -171,9 +171,11 @@ async def test_progress_tells_how_many_are_left_and_how_long_that_takes() -> Non
     opend = FakeOpenD({2: book(45)}, limit=20, period=1.0)
     run = made(opend, PAPER)
     work = asyncio.ensure_future(run.run())
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(0.95):
+        while run.done < 20:
+            await asyncio.sleep(0.02)
     assert (run.total, run.done) == (45, 20)
-    assert 1.5 <= run.seconds_left <= 3.0
+    assert 1.0 <= run.seconds_left <= 3.0
     work.cancel()
 
 
@@ -181,7 +183,10 @@ async def test_where_nobody_is_in_a_hurry_a_part_is_left_to_clients() -> None:
     opend = FakeOpenD({2: book(20)})
     run = made(opend, PAPER, everything=False, kept=5, limit={"period": 5.0})
     work = asyncio.ensure_future(run.run())
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(4):
+        while opend.singles(2) < 15:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
     assert opend.singles(2) == 15
     work.cancel()
 
