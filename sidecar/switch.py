@@ -14,7 +14,7 @@ import structlog
 
 from sidecar.audit.record import NO_KEY, AuditRecord
 from sidecar.border import closest, shown
-from sidecar.cancelling.canceller import Canceller, Order, Run, Why
+from sidecar.cancelling.canceller import Canceller, Run, Why, Wish
 from sidecar.decision_id import new_decision_id
 from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller
@@ -156,12 +156,12 @@ class Switch:
         for key_id in self._states.cancels:
             if self._canceller.running(key_id) is None and self._canceller.running(None) is None:
                 standing = self._before(key_id)
-                self._canceller.start(Order(key_id, Why.HALT, standing.by or BY_ITSELF))
+                self._canceller.start(Wish(key_id, Why.HALT, standing.by or BY_ITSELF))
 
     def _cancelled(self, run: Run) -> None:
         """As far as it could be: what is left over is told, not tried for ever."""
-        if run.order.why is Why.HALT:
-            for key_id in self._states.cancels if run.order.key_id is None else (run.order.key_id,):
+        if run.wish.why is Why.HALT:
+            for key_id in self._states.cancels if run.wish.key_id is None else (run.wish.key_id,):
                 self._states.cancelled(key_id)
             self._spawn(self._save())  # at once: the next start would do it again
 
@@ -192,7 +192,7 @@ class Switch:
         run = None
         if wanted.cancel_orders:
             self._states.to_be_cancelled(wanted.key_id)
-            run = self._canceller.start(Order(wanted.key_id, Why.HALT, who.by, who.iface, who.key_id, who.address))
+            run = self._canceller.start(Wish(wanted.key_id, Why.HALT, who.by, who.iface, who.key_id, who.address))
         done = await self._done(who, wanted, standing, changed=before.state is not state)
         return replace(done, cancelling=run)
 

@@ -45,7 +45,7 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Wish:
     """What is to be cancelled, and by whose word: the orders of `key_id`, None for every order there is. `by` in words;
     `iface`, `by_key`, `address` as the audit has them."""
 
@@ -59,9 +59,9 @@ class Order:
 
 @dataclass(slots=True)
 class Run:
-    """One order as it is carried out."""
+    """One wish as it is carried out."""
 
-    order: Order
+    wish: Wish
     id: str = field(default_factory=new_decision_id)
     accounts: list[Emptying] = field(default_factory=list)
     waiting_for: str = ""
@@ -93,8 +93,8 @@ class Run:
         waiting = self.waiting_for or next((each.waiting_for for each in self.accounts if each.waiting_for), "")
         return {
             "run": self.id,
-            "key": self.order.key_id,
-            "by": self.order.by,
+            "key": self.wish.key_id,
+            "by": self.wish.by,
             "finished": self.finished,
             "stopped": self.stopped or None,
             "waiting_for": None if self.finished else waiting or None,
@@ -150,16 +150,16 @@ class Canceller:
     def running(self, key_id: str | None) -> Run | None:
         return self._running.get(key_id)
 
-    def start(self, order: Order) -> Run:
+    def start(self, wish: Wish) -> Run:
         """At once. One that goes on already for the same is taken up; one for all orders ends those of single keys, and no
         other begins beside it."""
-        found = self._running.get(order.key_id) or self._running.get(None)
+        found = self._running.get(wish.key_id) or self._running.get(None)
         if found is not None:
             return found
-        if order.key_id is None:
+        if wish.key_id is None:
             for key_id in tuple(self._running):
                 self.stop(key_id, "every order is being cancelled instead")
-        run = self._running[order.key_id] = Run(order)
+        run = self._running[wish.key_id] = Run(wish)
         run.task = self._means.spawn(self._carry_out(run))
         return run
 
@@ -185,7 +185,7 @@ class Canceller:
     async def _carry_out(self, run: Run) -> None:
         telling = self._means.spawn(self._tell(run))
         try:
-            if run.order.why is Why.HALT:
+            if run.wish.why is Why.HALT:
                 self._begun(run)
             await self._accounts_known(run)
             run.accounts.extend(self._emptyings(run))
@@ -195,12 +195,12 @@ class Canceller:
             self._finished(run)
         except Exception:
             log.exception("cancelling failed", **_described(run))
-            self.stop(run.order.key_id, "an error, which the log tells")
+            self.stop(run.wish.key_id, "an error, which the log tells")
         finally:
             telling.cancel()
 
     def _emptyings(self, run: Run) -> Iterator[Emptying]:
-        key_id, why = run.order.key_id, run.order.why
+        key_id, why = run.wish.key_id, run.wish.why
         for acc_id in sorted(self._accounts.all_ids()):
             account = self._accounts.get(acc_id)
             if account is None or not account.markets:
@@ -251,12 +251,12 @@ class Canceller:
     def _begun(self, run: Run) -> None:
         run.begun = True
         log.warning("cancelling begins", **_described(run))
-        self._record(run, "allow", f"{_whose(run)}, by {run.order.by}: cancelling begins")
+        self._record(run, "allow", f"{_whose(run)}, by {run.wish.by}: cancelling begins")
 
     def _finished(self, run: Run) -> None:
-        order = run.order
+        wish = run.wish
         run.finished = True
-        self._running.pop(order.key_id, None)
+        self._running.pop(wish.key_id, None)
         self._ended.append(run)
         if run.begun or not run.clean:
             self._settle(run)
@@ -264,7 +264,7 @@ class Canceller:
 
     def _settle(self, run: Run) -> None:
         left = sum(len(each.not_cancelled) for each in run.accounts)
-        self._metrics.cancelled(run.order.why.value, cancelled=run.total - left, left=left)
+        self._metrics.cancelled(run.wish.why.value, cancelled=run.total - left, left=left)
         say = log.warning if run.clean else log.error
         say("cancelling has ended", **_described(run), cancelled=run.total - left, not_cancelled=left)
         for each in run.accounts:
@@ -281,10 +281,10 @@ class Canceller:
             self._record(run, "success", f"{_whose(run)}: there was nothing to cancel")
 
     def _record(self, run: Run, outcome: Outcome, text: str, **fields: Any) -> None:
-        order = run.order
+        wish = run.wish
         record = AuditRecord(
-            at=self._now(), iface=order.iface, endpoint=CANCEL_ORDERS, key_id=order.by_key, outcome=outcome, message=text,
-            decision_id=run.id, policy=self._revision(), address=order.address, essential=True,
+            at=self._now(), iface=wish.iface, endpoint=CANCEL_ORDERS, key_id=wish.by_key, outcome=outcome, message=text,
+            decision_id=run.id, policy=self._revision(), address=wish.address, essential=True,
         )  # fmt: skip
         self._recorder.note(replace(record, **fields))
 
@@ -307,8 +307,8 @@ async def _guarded(emptying: Emptying) -> None:
 
 
 def _whose(run: Run) -> str:
-    return "all orders" if run.order.key_id is None else f"the orders of key `{run.order.key_id}`"
+    return "all orders" if run.wish.key_id is None else f"the orders of key `{run.wish.key_id}`"
 
 
 def _described(run: Run) -> dict[str, Any]:
-    return {"run": run.id, "key_id": run.order.key_id, "by": run.order.by}
+    return {"run": run.id, "key_id": run.wish.key_id, "by": run.wish.by}

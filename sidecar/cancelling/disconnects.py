@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from sidecar.cancelling.canceller import Canceller, Order, Why
+from sidecar.cancelling.canceller import Canceller, Why, Wish
 from sidecar.keys.ring import KeyStore
 from sidecar.policy.key import Key
 from sidecar.presence import Presence
@@ -50,7 +50,7 @@ class Disconnects:
         self._gone.pop(key_id, None)
         self._gone_with_opend.discard(key_id)
         run = self._canceller.running(key_id)
-        if run is not None and run.order.why is Why.DISCONNECT:
+        if run is not None and run.wish.why is Why.DISCONNECT:
             self._canceller.stop(key_id, "the key is connected again")
 
     def _left(self, key_id: str) -> None:
@@ -79,5 +79,5 @@ class Disconnects:
         elif seconds >= grace:
             del self._gone[key_id]
             self._canceller.start(
-                Order(key_id, Why.DISCONNECT, f"cancel_on_disconnect, with no connection for {grace:g} s")
+                Wish(key_id, Why.DISCONNECT, f"cancel_on_disconnect, with no connection for {grace:g} s")
             )

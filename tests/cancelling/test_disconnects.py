@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.cancelling.canceller import Order, Why
+from sidecar.cancelling.canceller import Why, Wish
 from sidecar.cancelling.disconnects import Disconnects
 from sidecar.errors import ConfigError
 from sidecar.keys.file import load
@@ -26,7 +26,7 @@ class World:
         self.up = True
         self.cancelled: list[str | None] = []
         self.stopped: list[str | None] = []
-        self.running_order: Order | None = None
+        self.running_wish: Wish | None = None
         self.path = folder / "keys.json"
         self.write(**{"cancel_on_disconnect": 30, **fields})
         self.keys = KeyStore(self.path, None, 600.0, lambda: self.now)
@@ -51,12 +51,12 @@ class World:
 
     # -- the canceller, as it is seen
 
-    def start(self, order: Order) -> None:
-        assert order.why is Why.DISCONNECT
-        self.cancelled.append(order.key_id)
+    def start(self, wish: Wish) -> None:
+        assert wish.why is Why.DISCONNECT
+        self.cancelled.append(wish.key_id)
 
     def running(self, key_id: str | None) -> Any:
-        return None if self.running_order is None else SimpleNamespace(order=self.running_order)
+        return None if self.running_wish is None else SimpleNamespace(wish=self.running_wish)
 
     def stop(self, key_id: str | None, reason: str) -> None:
         self.stopped.append(key_id)
@@ -187,10 +187,10 @@ def test_a_reload_that_takes_the_field_away_ends_it_and_a_longer_grace_holds_at_
 
 def test_who_comes_back_while_the_orders_are_cancelled_keeps_what_is_left(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.running_order = Order("bot", Why.DISCONNECT, "")
+    world.running_wish = Wish("bot", Why.DISCONNECT, "")
     world.presence.arrived("bot")
     assert world.stopped == ["bot"]
-    world.running_order = Order("bot", Why.HALT, "the owner")
+    world.running_wish = Wish("bot", Why.HALT, "the owner")
     world.presence.arrived("bot")
     assert world.stopped == ["bot"], "what the owner wants goes on"
 
