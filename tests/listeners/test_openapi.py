@@ -15,7 +15,10 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sidecar.allowance import allowance
+from sidecar.cancelling.account import Emptying, NotCancelled
+from sidecar.cancelling.canceller import Run, Why, Wish
 from sidecar.grants import Grant
+from sidecar.intents.model import TrdEnv
 from sidecar.listeners.openapi import document as openapi
 from sidecar.listeners.openapi import schemas as openapi_schemas
 from sidecar.listeners.openapi import words as openapi_words
@@ -25,7 +28,7 @@ from sidecar.listeners.rest.routes import ROUTES, by_id
 from sidecar.policy.decision import Code
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.trading import ACTIVE
-from sidecar.policy.usage import Usage
+from sidecar.policy.usage import Account, Usage
 from sidecar.settings import Limits
 from sidecar.settings import RestListener as RestSettings
 from sidecar.wire import catalog, dialect, packet_id
@@ -312,6 +315,21 @@ def test_what_a_key_is_told_of_itself_is_described_whole() -> None:
     )
     schema = document()["components"]["schemas"]["Allowance"]
     assert set(told) == set(schema["properties"])
+    assert [error.message for error in validator(schema).iter_errors(told)] == []
+
+
+def test_what_is_told_of_cancels_is_described_whole() -> None:
+    run = Run(Wish("bot", Why.HALT, "key `ops`"))
+    account = Account(1001, TrdEnv.REAL, frozenset({1}))
+    emptying = Emptying(account, None, lambda listed: True, everything=False)  # type: ignore[arg-type]
+    emptying.not_cancelled = (NotCancelled(1001, "X7", "HK.00700", "filled before it could be cancelled"),)
+    emptying.finished, emptying.problem = True, "OpenD does not list them"
+    run.accounts.append(emptying)
+    schema = document()["components"]["schemas"]["Cancelling"]
+    told = run.tree()
+    assert set(told) == set(schema["properties"])
+    for name in ("accounts", "not_cancelled"):
+        assert set(told[name][0]) == set(schema["properties"][name]["items"]["properties"])
     assert [error.message for error in validator(schema).iter_errors(told)] == []
 
 
