@@ -26,6 +26,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     with Stage(tmp_path_factory.mktemp("office")) as stage:
         keys = {
             "real": stage.keys.add("real", "qot:read", "acc:read", "trade:real"),
+            "real2": stage.keys.add("real2", "qot:read", "acc:read", "trade:real"),
             "paper": stage.keys.add("paper", "qot:read", "acc:read", "trade:simulate"),
             "admin": stage.keys.add("admin", "qot:read", "admin"),
             "one": stage.keys.add("one", "qot:read"),
@@ -35,6 +36,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         sidecar = stage.sidecar(sandbox.port)
         bot = stage.sdk(sidecar.port, None)
         bot.open("real", "trade", key=keys["real"])
+        bot.open("real2", "trade", key=keys["real2"])
         bot.open("paper", "trade", key=keys["paper"])
         bot.open("admin", "quote", key=keys["admin"])
         bot.open("one", "quote", key=keys["one"])
@@ -57,9 +59,16 @@ def test_locking_by_one_bot_does_not_lock_the_others_out(office: Office) -> None
     assert office.bot.call("real", "unlock_trade", is_unlock=False).ok
     assert office.sandbox.sandbox.trading.unlocked
     order: dict[str, Any] = {"price": 400, "qty": 100, "code": "HK.00700", "trd_side": "BUY", "trd_env": "REAL"}
-    placed = office.bot.call("real", "place_order", **order)
+    assert office.bot.call("real", "place_order", **order).code() == "trading_halted", "it locked itself out"
+    _place_and_cancel(office, "real2", order)
+    assert office.bot.call("real", "unlock_trade", "a wrong password").ok
+    _place_and_cancel(office, "real", order)
+
+
+def _place_and_cancel(office: Office, bot: str, order: dict[str, Any]) -> None:
+    placed = office.bot.call(bot, "place_order", **order)
     assert placed.ok, placed.data
-    office.bot.call("real", "modify_order", "CANCEL", placed.data[0]["order_id"], 0, 0, trd_env="REAL")
+    office.bot.call(bot, "modify_order", "CANCEL", placed.data[0]["order_id"], 0, 0, trd_env="REAL")
 
 
 def test_a_key_without_real_trading_cannot_unlock(office: Office) -> None:
