@@ -123,4 +123,4 @@ def test_what_passes_leaves_a_position_within_the_limit_or_one_that_did_not_grow
         assert after <= 0 or after * price <= limit
     else:
         after = position.net - position.open_sells - qty
-        assert after >= 0 or -after * max(price, PRICE) <= limit
+        assert after >= 0 or -after * max(price, Decimal(PRICE)) <= limit

@@ -132,6 +132,7 @@ def make_world(stage: Stage, wanted: dict[str, dict[str, Any]], *, audit_reads: 
             "upstream": {"max_connections": 1500, "shared_idle": 0.5, "changes": 10_000, "changes_kept": 25},
             "audit": {"file": str(stage.folder / "audit.jsonl"), "reads": audit_reads},
             "limits": {"request_body": "64 KiB"},
+            "policy": {"fx": {"as_of": datetime.now(UTC).date().isoformat(), "base": "HKD", "rates": {"USD": 7.78}}},
             **settings,
         },
     )
