@@ -81,6 +81,8 @@ class Reconciling:
                 await self._look_at(account)
             except UpstreamError as error:
                 log.debug("an order list could not be had", acc_id=acc_id, error=str(error))
+            except Exception:  # whatever is in a list must not end the sidecar
+                log.exception("an order list could not be gone through", acc_id=acc_id)
 
     async def _look_at(self, account: Account) -> None:
         at = self._ledger.moment()

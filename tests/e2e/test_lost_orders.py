@@ -7,6 +7,7 @@ from typing import Any
 
 from live import LiveApp, LiveSandbox, LiveSidecar, Stage, eventually
 from official_sdk import SdkProcess
+from rest_client import RestClient, header
 
 BLIND = ("qot:read", "trade:simulate")
 BACK = 15.0
@@ -134,3 +135,29 @@ def test_a_sidecar_that_dies_with_an_order_under_way_finds_it_when_it_runs_again
     assert left_of_the_day(sidecar, "mine") == 60_000
     time.sleep(0.5)
     is_its_keys_alone(found["order_id_ex"], placer, other)
+
+
+def test_a_combo_whose_reply_is_lost_is_known_by_its_tag_and_its_legs(stage: Stage) -> None:
+    sandbox = stage.sandbox(tick_interval=0, relaxed_paper=True)
+    mine = stage.keys.add("mine", *BLIND, max_open_orders=1)
+    sidecar = stage.sidecar(sandbox.port)
+    rest = RestClient(sidecar.doors["rest"], mine)
+    legs = [
+        {"security": {"market": 11, "code": code}, "side": side, "qty_ratio": 1.0}
+        for code, side in (("AAPL", 1), ("MSFT", 2))
+    ]
+    combo = {
+        "header": header(1001002, market=2), "combo_legs": legs, "qty": 1.0, "price": -1000.0, "order_type": 1
+    }  # fmt: skip
+    sandbox.do(sandbox.sandbox.set_faults, "disconnect:2227@1")
+    answer = rest.post("/api/proto/2227", combo)
+    assert answer.code == "upstream_unavailable", answer.raw
+
+    found = sidecar.wait_audit(key_id="mine", outcome="success", timeout=10)
+    assert found["message"].startswith("its reply was lost, the order was found at OpenD")
+    assert rest.post("/api/proto/2227", combo).code == "open_orders"
+    assert rest.get("/api/key").s2c["open_orders"] == {"limit": 1, "used": 1, "left": 0}
+    account = {"trd_env": "SIMULATE", "acc_id": 1001002, "trd_market": "US"}
+    cancelled = rest.post("/api/cancel-order", {**account, "order_id": found["order_id"]})
+    assert cancelled.s2c
+    eventually(lambda: rest.get("/api/key").s2c["open_orders"]["used"] == 0, 5, "the combo to have ended")

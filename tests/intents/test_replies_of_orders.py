@@ -9,7 +9,15 @@ import pytest
 
 from sidecar.errors import BodyError
 from sidecar.intents.model import AccountRef, OrderType, Side, TrdEnv
-from sidecar.intents.replies import FAILED_STATUSES, OrderStatus, PushSubject, read_order, read_place_reply, read_push
+from sidecar.intents.replies import (
+    ENDED_STATUSES,
+    FAILED_STATUSES,
+    OrderStatus,
+    PushSubject,
+    read_order,
+    read_place_reply,
+    read_push,
+)
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class, module
 
@@ -149,3 +157,36 @@ def test_the_statuses_are_those_of_the_installed_protocol() -> None:
     values = module("Trd_Common").DESCRIPTOR.enum_types_by_name["OrderStatus"].values_by_number
     assert {int(status) for status in OrderStatus} == set(values)
     assert {values[status].name for status in FAILED_STATUSES} == {"OrderStatus_SubmitFailed", "OrderStatus_Failed"}
+
+
+def test_a_combo_is_read_with_its_legs() -> None:
+    push = order_push(trdSide=0, secMarket=None, code="", trdMarket=2, price=-1.5)
+    for code, side, ratio in (("AAPL", 1, 100.0), ("AAPL261218C200000", 2, 1.0)):
+        leg = push.s2c.order.comboLegs.add(side=side, qtyRatio=ratio)
+        leg.security.market, leg.security.code = 11, code
+    subject = read_push(catalog.UPDATE_ORDER, push)
+    assert [(leg.security.symbol, leg.side, leg.qty_ratio) for leg in subject.legs] == [
+        ("US.AAPL", Side.BUY, Decimal(100)),
+        ("US.AAPL261218C200000", Side.SELL, Decimal(1)),
+    ]
+    assert (subject.security, subject.side, subject.price) == (None, None, Decimal("-1.5"))
+
+
+@pytest.mark.parametrize("wrong", [{"side": 9}, {"qtyRatio": float("nan")}, {"market": 999}])
+def test_a_combo_with_a_leg_that_is_not_understood_has_none(wrong: dict[str, Any]) -> None:
+    push = order_push(trdMarket=2)
+    leg = push.s2c.order.comboLegs.add(side=wrong.get("side", 1), qtyRatio=wrong.get("qtyRatio", 1.0))
+    leg.security.market, leg.security.code = wrong.get("market", 11), "AAPL"
+    assert read_push(catalog.UPDATE_ORDER, push).legs == ()
+
+
+def test_when_it_was_created_is_told_where_opend_says_it() -> None:
+    assert read_push(catalog.UPDATE_ORDER, order_push()).created is None
+    assert read_push(catalog.UPDATE_ORDER, order_push(createTimestamp=1_790_000_000.25)).created == 1_790_000_000.25
+
+
+def test_an_order_that_ended_is_not_one_that_only_rests() -> None:
+    assert FAILED_STATUSES < ENDED_STATUSES
+    assert ENDED_STATUSES.isdisjoint(
+        {OrderStatus.DISABLED, OrderStatus.TIME_OUT, OrderStatus.CANCELLING_ALL, OrderStatus.FILLED_PART}
+    )
