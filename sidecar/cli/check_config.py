@@ -11,6 +11,7 @@ import click
 from sidecar.config import Settings, load_settings, warnings_of
 from sidecar.errors import ConfigError
 from sidecar.keys.advice import advice
+from sidecar.keys.container import address_advice, in_bridge
 from sidecar.keys.file import KeysFile, load
 from sidecar.keys.machine import default_zone, machine_id
 from sidecar.unlocking import trade_password
@@ -66,6 +67,8 @@ class _Report:
         for record in loaded.records:
             for text in advice(record, datetime.now(UTC)):
                 self._doubt(text)
+        for text in address_advice([record.key for record in loaded.records], in_bridge()):
+            self._doubt(text)
         self._rates(known, loaded)
         self._bound_listeners(known, loaded)
         self._machine(loaded)
