@@ -51,7 +51,8 @@ from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.loss_watch import LossWatch
 from sidecar.metrics import Headroom, Metrics, StateReading
-from sidecar.policy.currency import Rates
+from sidecar.policy.caps import day_used
+from sidecar.policy.currency import Rates, exchange
 from sidecar.policy.usage import Account, Terms
 from sidecar.reconciling import Reconciling
 from sidecar.recorder import Recorder
@@ -147,8 +148,8 @@ class App:
             max_age=policy.position_max_age, lag=policy.position_lag, **facts,
         )  # fmt: skip
         self.unlocking = Unlocking(
-            self.house, password=password, firm_of=self.accounts.firm_of, spawn=self.tasks.spawn,
-            idle=settings.unlock.relock_idle if password is not None else None, timeout=policy.facts_timeout,
+            self.house, password=password, firm_of=self.accounts.firm_of, firms=self.accounts.firms,
+            spawn=self.tasks.spawn, idle=settings.unlock.relock_idle, timeout=policy.facts_timeout,
         )  # fmt: skip
         self.grants = Grants(self.keys, machine_id=_machine_id(), audit_reads=settings.audit.reads)
         self.changes = ChangeBudget(
@@ -273,8 +274,10 @@ class App:
             if key.max_open_orders is not None:
                 yield Headroom(key.id, "max_open_orders", float(key.max_open_orders - usage.open_orders))
             if key.max_daily_value is not None:
-                used = max(usage.daily_value.values(), default=0)
-                yield Headroom(key.id, "max_daily_value", float(key.max_daily_value - used))
+                used = day_used(usage, exchange(key.cap_currency, self.gate.terms.rates, self.grants.now()))
+                if used is not None:
+                    left = key.max_daily_value - max(used.values(), default=0)
+                    yield Headroom(key.id, "max_daily_value", float(left))
 
     # -- running --------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -101,7 +101,8 @@ class Unlocking:
     """Of one OpenD. All methods run on the event loop.
 
     `firm_of` gives the securities firm of an account (2001; 0: not told), which OpenD wants to be named; it unlocks the
-    accounts of one firm at a time. `idle`: seconds without a real order after which OpenD is locked again, None: never.
+    accounts of one firm at a time; `firms` are all that there are. `idle`: seconds without a real order after which OpenD is
+    locked again, whoever unlocked it, None: never.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Unlocking:
         *,
         password: TradePassword | None,
         firm_of: Callable[[int], int],
+        firms: Callable[[], Iterable[int]],
         spawn: Callable[..., asyncio.Task[Any]],
         idle: float | None = None,
         timeout: float = 5.0,
@@ -119,6 +121,7 @@ class Unlocking:
         self._house = house
         self._password = password
         self._firm_of = firm_of
+        self._firms = firms
         self._spawn = spawn
         self._idle = idle
         self._timeout = timeout
@@ -134,6 +137,10 @@ class Unlocking:
         self._wait = FIRST_WAIT
         self._used = clock()
         self._locking = False
+        self._lock_again_at = 0.0
+        """After a lock that failed; 0: none did."""
+        self._opened: set[int] = set()
+        """The firms for which it was the sidecar that unlocked OpenD, and has not locked it since."""
         self._own: dict[str, datetime] = {}
 
     # -- of OpenD -------------------------------------------------------------------------------------------------
@@ -190,6 +197,7 @@ class Unlocking:
             if refusal is not None:
                 return refusal
             self._known[firm], self._refused, self._wait = Lock.UNLOCKED, None, FIRST_WAIT
+            self._opened.add(firm)
             log.info("OpenD is unlocked for real trading", firm=firm)
             return None
 
@@ -215,21 +223,24 @@ class Unlocking:
         return self._refused
 
     def tick(self) -> None:
-        """About every second: lock OpenD again where it was idle for long."""
-        if self._idle is None or self._locking or self._clock() - self._used < self._idle:
+        """About every second: lock OpenD again where it was idle for long, or was left unlocked by a sidecar before."""
+        idle = self._clock() - self._used
+        if self._password is None or self._idle is None or self._locking or idle < self._idle:
             return
-        if any(lock is Lock.UNLOCKED for lock in self._known.values()):
+        open_yet = [firm for firm in sorted(self._firms()) if self._known.get(firm) is not Lock.LOCKED]
+        if open_yet and self._clock() >= self._lock_again_at:
             self._locking = True
-            self._spawn(self.close())
+            self._spawn(self._lock_all(open_yet))
 
     async def close(self) -> None:
-        """Lock OpenD again, where it is the sidecar that unlocked it. Never raises; what fails is tried with the next tick."""
-        if self._password is None:
-            return
+        """Lock OpenD again, where it is the sidecar that unlocked it. Never raises."""
+        await self._lock_all(sorted(self._opened))
+
+    async def _lock_all(self, firms: Iterable[int]) -> None:
         self._locking = True
         try:
             async with self._one_at_a_time:
-                for firm in [firm for firm, lock in self._known.items() if lock is Lock.UNLOCKED]:
+                for firm in firms:
                     await self._lock(firm)
         finally:
             self._locking = False
@@ -237,6 +248,7 @@ class Unlocking:
     async def _lock(self, firm: int) -> None:
         if self._budget.delay() > 0:
             return
+        before, self._lock_again_at = self._lock_again_at, self._clock() + FIRST_WAIT
         request = new("Trd_UnlockTrade.Request")
         request.c2s.unlock = False
         if firm:
@@ -246,13 +258,15 @@ class Unlocking:
             reply: Any = await self._house.ask(UNLOCK_TRADE, request, timeout=self._timeout)
         except UpstreamError as error:
             self._known.pop(firm, None)
-            log.warning("whether OpenD is locked again is not known", problem=str(error))
+            if not before:
+                log.warning("whether OpenD is locked again is not known; it is tried again", problem=str(error))
             return
         if reply.retType != 0:
-            self._used = self._clock()  # so that it is not asked every second
-            log.warning("OpenD could not be locked again", said=str(reply.retMsg))
+            if not before:
+                log.warning("OpenD could not be locked again; it is tried again", said=str(reply.retMsg))
             return
-        self._known[firm] = Lock.LOCKED
+        self._known[firm], self._lock_again_at = Lock.LOCKED, 0.0
+        self._opened.discard(firm)
         log.info("OpenD is locked again", firm=firm)
 
     def told(self, acc_id: int, *, accepted: bool, said: str) -> None:

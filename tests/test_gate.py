@@ -62,7 +62,7 @@ class World:
         self.standing = ACTIVE
         self.env = TrdEnv.SIMULATE
         self.unlocking = Unlocking(
-            self, password=None, firm_of=lambda acc_id: 0, spawn=lambda work: asyncio.get_running_loop().create_task(work)
+            self, password=None, firm_of=lambda acc_id: 0, firms=lambda: (), spawn=lambda work: asyncio.get_running_loop().create_task(work)
         )  # fmt: skip
         self.states = States(folder)
         self.breakers = Breakers(

@@ -33,8 +33,10 @@ class World:
         self.answer: Any = 0
         """What OpenD says: 0 for yes, a text for no, an exception for no answer."""
         self.slow = 0.0
+        self.firms = {1}
         self.unlocking = Unlocking(
             self, password=None if password is None else _password(password), firm_of=lambda acc_id: acc_id // 1000,
+            firms=lambda: self.firms,
             spawn=self.spawn, idle=idle, clock=lambda: self.now, now=lambda: datetime(2026, 1, 5, 10, 41, tzinfo=UTC),
         )  # fmt: skip
 
@@ -180,6 +182,43 @@ async def test_a_sidecar_that_stops_locks_what_it_has_unlocked_and_nothing_else(
     world.answer = UpstreamError("away")
     await world.unlocking.open(ACC)
     await world.unlocking.close()
+
+
+async def test_what_a_sidecar_before_left_unlocked_is_locked_after_the_idle_time_too_and_once() -> None:
+    world = World(idle=60)
+    world.firms = {1, 2}
+    for _ in range(100):
+        world.now += 1
+        world.unlocking.tick()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.005)
+    assert world.asked == [("lock", 1), ("lock", 2)]
+
+
+async def test_what_was_unlocked_is_locked_though_the_connection_was_lost_in_between() -> None:
+    world = World(idle=60)
+    await world.unlocking.open(ACC)
+    world.unlocking.forget()
+    await world.unlocking.close()
+    assert world.asked == [("unlock", 1), ("lock", 1)]
+
+
+async def test_a_lock_that_fails_is_tried_again_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(idle=60)
+    await world.unlocking.open(ACC)
+    world.answer = UpstreamError("away")
+    for _ in range(160):
+        world.now += 1
+        world.unlocking.tick()
+        await asyncio.sleep(0.001)
+    assert world.asked == [("unlock", 1), *[("lock", 1)] * 4]
+    assert capsys.readouterr().out.count("is tried again") == 1
+    world.answer = 0
+    world.now += 30
+    world.unlocking.tick()
+    await asyncio.sleep(0.001)
+    assert world.unlocking.lock is Lock.LOCKED
 
 
 @pytest.mark.parametrize(

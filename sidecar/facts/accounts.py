@@ -65,6 +65,11 @@ class Accounts:
         """The securities firm of an account (Trd_Common.SecurityFirm); 0 where OpenD did not name one."""
         return self._firms.get(acc_id, 0)
 
+    def firms(self) -> frozenset[int]:
+        """The securities firms of the real accounts; 0 for those of which OpenD named none."""
+        real = (acc_id for acc_id, account in self._accounts.items() if account.env is TrdEnv.REAL)
+        return frozenset(self.firm_of(acc_id) for acc_id in real)
+
     def all_ids(self) -> frozenset[int]:
         return frozenset(self._accounts)
 
