@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from sidecar.grants import Grant
+from sidecar.policy.caps import day_used
+from sidecar.policy.currency import exchange
 from sidecar.policy.decision import Decision
 from sidecar.policy.exact import plain
 from sidecar.policy.key import HoursWindow, Key
 from sidecar.policy.rules import within_hours
 from sidecar.policy.trading import Standing, TradingState
-from sidecar.policy.usage import Usage
+from sidecar.policy.usage import Terms, Usage
 
 
-def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing) -> dict[str, Any]:
+def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing, terms: Terms) -> dict[str, Any]:
     """A tree of JSON values. Money and quantities are text, because they are exact; null: not limited.
 
     `usage` is what is counted at this moment, reservations included; `now` is aware; `trading` is the state in force.
     """
     key = grant.key
+    used = day_used(usage, exchange(key.cap_currency, terms.rates, now))
     return {
         "key_id": key.id,
         "scopes": sorted(key.scopes),
@@ -47,8 +51,8 @@ def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing) -> d
         "cancel_on_disconnect": key.cancel_on_disconnect,
         "daily_value": {
             "limit": _exact(key.max_daily_value),
-            "used": {currency: _exact(value) for currency, value in sorted(usage.daily_value.items())},
-            "left": _left_of_day(key.max_daily_value, usage.daily_value),
+            "used": {currency: _exact(value) for currency, value in sorted((used or usage.daily_value).items())},
+            "left": _left_of_day(key.max_daily_value, used),
         },
         "orders_per_minute": _rate(key, usage),
         "open_orders": _open_orders(key, usage),
@@ -84,11 +88,11 @@ def _open_orders(key: Key, usage: Usage) -> dict[str, Any]:
     return {"limit": limit, "used": used, "left": None if limit is None else max(0, limit - used)}
 
 
-def _left_of_day(limit: Decimal | None, used: dict[str, Decimal]) -> dict[str, str | None] | None:
-    """Per currency that was used today; a currency that was not has the whole limit."""
+def _left_of_day(limit: Decimal | None, used: Mapping[str, Decimal] | None) -> dict[str, str | None] | None:
+    """Per currency that was used today; a currency that was not has the whole limit. Empty where it cannot be told."""
     if limit is None:
         return None
-    return {currency: _exact(max(Decimal(0), limit - value)) for currency, value in sorted(used.items())}
+    return {currency: _exact(max(Decimal(0), limit - value)) for currency, value in sorted((used or {}).items())}
 
 
 def _hours(key: Key, now: datetime) -> dict[str, Any] | None:

@@ -417,6 +417,11 @@ class Gate:
             return decision
         return replace(decision, findings=(Finding(unfit.code.value, unfit.message, unfit), *decision.findings))
 
+    @property
+    def terms(self) -> Terms:
+        """What every decision is given."""
+        return self._settings.terms
+
     def usage(self, caller: Caller) -> tuple[Grant, Usage] | Refused:
         """What the caller's own key may do and has used, for it to be told."""
         grant = self.grants.of(caller)

@@ -5,6 +5,7 @@ As everywhere in the policy: what is missing refuses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from math import ceil
 
@@ -104,10 +105,9 @@ def known_order(case: Case) -> Finding | None:
         return None
     resting, named = case.facts.resting, case.intent.order
     if resting is None or resting.order.account != case.intent.account:
-        text = (
-            f"OpenD does not list order `{named.order_id_ex or named.order_id}` in account {case.intent.account.acc_id}"
-        )
-        return refused("known order", Code.ORDER_UNKNOWN, f"{text}, so a change of it cannot be judged")
+        which = f"`{named.order_id_ex or named.order_id}` in account {case.intent.account.acc_id}"
+        text = f"OpenD does not list order {which}, or did not in time, so a change of it cannot be judged"
+        return refused("known order", Code.ORDER_UNKNOWN, text)
     return passed("known order", f"order {resting.order_id_ex or resting.order_id}, {plain(resting.filled)} filled")
 
 
@@ -160,10 +160,11 @@ def daily_value(case: Case) -> Finding | None:
     if limit is None or (case.order is None and case.combo is None):
         return None
     worth = case.worth
-    used = None if worth is None else used_of_day(case.usage, worth.currency, _exchange(case))
-    if worth is None or case.counts is None or used is None:
+    day = day_used(case.usage, _exchange(case))
+    if worth is None or case.counts is None or day is None:
         return refused("daily value", Code.DAILY_VALUE, _UNTOLD)
     currency = worth.currency
+    used = day.get(currency, _ZERO)
     total = EXACT.add(used, case.counts)
     what = "this change" if isinstance(case.intent, ModifyOrder) else "this order"
     sums = f"{plain(used)} used + {plain(case.counts)} {what} = {plain(total)} {currency}"
@@ -174,18 +175,19 @@ def daily_value(case: Case) -> Finding | None:
     return passed("daily value", f"{sums}, the limit is {plain(limit)} {currency}")
 
 
-def used_of_day(usage: Usage, currency: str, into: Exchange | None) -> Decimal | None:
-    """What counts today against an amount in `currency`, which is that of `into` where there is one; None where it cannot
-    be told."""
+def day_used(usage: Usage, into: Exchange | None) -> Mapping[str, Decimal] | None:
+    """What counts today, per currency: each as it was used, or all of it as one sum in the currency of `into`. None where
+    that cannot be told.
+    """
     if into is None:
-        return usage.daily_value.get(currency, _ZERO)
+        return usage.daily_value
     total = _ZERO
     for each, value in usage.daily_value.items():
         converted = into.convert(value, each) if value else _ZERO
         if converted is None:
             return None
         total = EXACT.add(total, converted)
-    return total
+    return {into.into: total}
 
 
 def _exchange(case: Case) -> Exchange | None:

@@ -28,7 +28,7 @@ from sidecar.listeners.rest.routes import ROUTES, by_id
 from sidecar.policy.decision import Code
 from sidecar.policy.key import Key, Scope
 from sidecar.policy.trading import ACTIVE
-from sidecar.policy.usage import Account, Usage
+from sidecar.policy.usage import Account, Terms, Usage
 from sidecar.settings import Limits
 from sidecar.settings import RestListener as RestSettings
 from sidecar.wire import catalog, dialect, packet_id
@@ -311,7 +311,11 @@ def test_the_forms_of_one_value_are_all_in_the_schema(field: dict[str, Any]) -> 
 def test_what_a_key_is_told_of_itself_is_described_whole() -> None:
     key = Key("bot", frozenset({Scope.QOT_READ}))
     told = allowance(
-        Grant(key, frozenset(), frozenset(), frozenset()), Usage(), datetime(2026, 1, 5, tzinfo=UTC), ACTIVE
+        Grant(key, frozenset(), frozenset(), frozenset()),
+        Usage(),
+        datetime(2026, 1, 5, tzinfo=UTC),
+        ACTIVE,
+        Terms(),
     )
     schema = document()["components"]["schemas"]["Allowance"]
     assert set(told) == set(schema["properties"])

@@ -198,4 +198,5 @@ def _my_limits(desks: Desks, caller: Caller, arguments: Mapping[str, Any]) -> Re
     if isinstance(found, Refused):
         return refused(found)
     grant, usage = found
-    return Result(allowance(grant, usage, desks.gate.grants.now(), desks.gate.trading(grant.key.id)))
+    gate = desks.gate
+    return Result(allowance(grant, usage, gate.grants.now(), gate.trading(grant.key.id), gate.terms))

@@ -329,6 +329,7 @@ def _allowance() -> Schema:
         },
         "daily_value": {
             "type": "object",
+            "description": "by currency; under cap_currency one sum in it",
             "properties": {"limit": _MONEY, "used": _BY_CURRENCY, "left": {**_BY_CURRENCY, "type": ["object", "null"]}},
         },
         "orders_per_minute": {

@@ -200,7 +200,7 @@ class RestListener:
             return rest_reply.of_refusal(found)
         grant, usage = found
         trading = self._gate.trading(grant.key.id)
-        return rest_reply.of_content(allowance(grant, usage, self._gate.grants.now(), trading))
+        return rest_reply.of_content(allowance(grant, usage, self._gate.grants.now(), trading, self._gate.terms))
 
     # -- what is no answer ----------------------------------------------------------------------------------------
 
