@@ -140,6 +140,21 @@ def test_private_keys_are_tried(tmp_path: Path, keys: Path) -> None:
     assert "✗ setting `listeners.tcp[0].rsa_keys.k0`" in result.stderr
 
 
+def test_the_trade_password_is_tried_and_not_shown(tmp_path: Path, keys: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("654321\n")
+    text = f"keys: {{file: {keys}}}\nunlock: {{mode: sidecar, password_file: {password}}}"
+    password.chmod(0o644)
+    result = check("--config", settings(tmp_path, text))
+    assert result.exit_code == 1
+    assert f"✗ setting `unlock.password_file`: others may use `{password}` (mode 0644)" in result.stderr
+    password.chmod(0o600)
+    result = check("--config", settings(tmp_path, text))
+    assert result.exit_code == 0
+    assert "✓ setting `unlock.mode`: sidecar, and there is a trade password" in result.output
+    assert "654321" not in result.output + result.stderr
+
+
 def test_a_keys_file_without_keys_is_doubted(keys: Path) -> None:
     write(keys)
     result = check("--keys-file", keys)
