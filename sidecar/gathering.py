@@ -31,8 +31,26 @@ IN_VAIN_MOST = 20
 IN_VAIN_PERIOD = 30.0
 """After this many unknown securities and orders within these seconds OpenD is not asked on the key's behalf until they have
 passed."""
+CHANGES_MOST = 60
+"""So many changes of orders of one key within `IN_VAIN_PERIOD` seconds are looked up: three times what OpenD takes of one
+account."""
 
 _BY_SECURITY = frozenset({Need.INSTRUMENT, Need.QUOTE, Need.MARKET_STATE})
+
+
+class _Often:
+    """Whether a key did something `most` times within the last `IN_VAIN_PERIOD` seconds."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._at: dict[str, deque[float]] = {}
+
+    def note(self, key_id: str) -> None:
+        self._at.setdefault(key_id, deque(maxlen=self._most)).append(time.monotonic())
+
+    def too(self, key_id: str) -> bool:
+        at = self._at.get(key_id)
+        return at is not None and len(at) == self._most and time.monotonic() - at[0] < IN_VAIN_PERIOD
 
 
 class Gathering:
@@ -67,7 +85,10 @@ class Gathering:
         self._trading = trading
         self._locked_since = locked_since
         self._timeout = timeout
-        self._in_vain: dict[str, deque[float]] = {}
+        # SECURITY: a key that names one unknown security or order after the other, or changes its orders without end, uses up
+        # look-ups that all keys share
+        self._in_vain = _Often(IN_VAIN_MOST)
+        self._changes = _Often(CHANGES_MOST)
 
     # -- from memory ----------------------------------------------------------------------------------------------
 
@@ -163,12 +184,12 @@ class Gathering:
         if order is None:
             return facts  # decided without more, in the step that follows
         wanted = needs(grant.key, order, self._trading(grant.key.id))
-        if self._asks_in_vain(grant.key.id):
+        if self._in_vain.too(grant.key.id):
             wanted -= _BY_SECURITY
         account, begun = self._accounts.get(order.account.acc_id), time.monotonic()
         legs = await asyncio.gather(*(self._known(account, each, wanted) for each in _securities(order)))
         if any(_found_nothing(each, wanted) for each in legs):
-            self._note_in_vain(grant.key.id)
+            self._in_vain.note(grant.key.id)
         facts = _with_legs(facts, order, legs)
         wanting = needs_holding(grant.key, order, facts) if Need.QUOTE in wanted else ()
         if any(wanting):
@@ -193,19 +214,20 @@ class Gathering:
     async def contract_of(self, caller: Caller, security: Security) -> Security | None:
         """The contract behind a continuous futures code; None where it is not to be had."""
         grant = self._grants.of(caller)
-        if isinstance(grant, Refusal) or self._asks_in_vain(grant.key.id):
+        if isinstance(grant, Refusal) or self._in_vain.too(grant.key.id):
             return None
         contract = await self._contracts.get(security)
         if contract is None:
-            self._note_in_vain(grant.key.id)
+            self._in_vain.note(grant.key.id)
         return contract
 
     async def _resting(self, key_id: str, change: ModifyOrder) -> RestingOrder | None:
-        if self._asks_in_vain(key_id):
+        if self._in_vain.too(key_id) or self._changes.too(key_id):
             return None
+        self._changes.note(key_id)
         resting = await self._orders.get(self._accounts.get(change.account.acc_id), change.order)
         if resting is None:
-            self._note_in_vain(key_id)
+            self._in_vain.note(key_id)
             return None
         return self._as_placed(resting)
 
@@ -254,14 +276,6 @@ class Gathering:
                 each.continuous for each in _securities(intent)
             )
         return isinstance(intent, ModifyOrder)
-
-    def _note_in_vain(self, key_id: str) -> None:
-        self._in_vain.setdefault(key_id, deque(maxlen=IN_VAIN_MOST)).append(time.monotonic())
-
-    def _asks_in_vain(self, key_id: str) -> bool:
-        """SECURITY: a key that names one unknown security or order after the other uses up look-ups that all keys share."""
-        asked = self._in_vain.get(key_id)
-        return asked is not None and len(asked) == IN_VAIN_MOST and time.monotonic() - asked[0] < IN_VAIN_PERIOD
 
 
 def judged(intent: Intent, facts: Facts) -> PlaceOrder | PlaceCombo | None:

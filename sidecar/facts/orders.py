@@ -22,7 +22,8 @@ _Asked = tuple[Account, OrderRef]
 
 class Orders:
     """Orders by account and either id. OpenD limits only lists that refresh its cache (protocol facts, section 8), which
-    these do not; `requests` per `period` seconds is a bound of our own.
+    these do not; `requests` per `period` seconds is a bound of our own, and more than
+    any one key may use up (`gathering`).
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Orders:
         *,
         timeout: float = 2.0,
         negative_age: float = 0.5,
-        requests: int = 120,
+        requests: int = 600,
         period: float = 30.0,
         clock: Clock = time.monotonic,
     ) -> None:
