@@ -215,7 +215,9 @@ class Switch:
                 f"the file {HALT_NAME} cannot be removed ({reason}), so trading stays halted; remove it and try again"
             )
             return Refusal(Code.LEDGER_UNAVAILABLE, text)
-        self._canceller.stop(wanted.key_id, "trading was resumed")
+        run = self._canceller.running(wanted.key_id)
+        if run is not None and run.wish.why is Why.HALT:
+            self._canceller.stop(wanted.key_id, "trading was resumed")
         after = Standing(key_id=wanted.key_id)
         if wanted.state is not None:
             after = self._states.halt(wanted.key_id, wanted.reason, who.by, state=wanted.state)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -63,6 +64,7 @@ class Run:
 
     wish: Wish
     id: str = field(default_factory=new_decision_id)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
     accounts: list[Emptying] = field(default_factory=list)
     waiting_for: str = ""
     """Why it has not begun, in words."""
@@ -95,6 +97,7 @@ class Run:
             "run": self.id,
             "key": self.wish.key_id,
             "by": self.wish.by,
+            "began": self.began.isoformat(timespec="seconds"),
             "finished": self.finished,
             "stopped": self.stopped or None,
             "waiting_for": None if self.finished else waiting or None,

@@ -76,11 +76,12 @@ def show(run: Tree, console: Console) -> None:
 
 def run_lines(run: Tree) -> list[str]:
     """A run as `status` shows it."""
+    began = run["began"].replace("T", " ").replace("+00:00", " UTC")
     if not run["finished"]:
-        return [f"{_doing(run)}: {run['done']} of {run['total']} {_left(run)}".rstrip()]
+        return [f"since {began}: {_doing(run)}, {run['done']} of {run['total']} {_left(run)}".rstrip()]
     left = len(run["not_cancelled"])
-    end = f"stopped, {run['stopped']}" if run["stopped"] else "ended"
-    lines = [f"{_doing(run)}: {end}, {run['total'] - left} of {run['total']} cancelled"]
+    end = f"was stopped ({run['stopped']})" if run["stopped"] else "has ended"
+    lines = [f"{began}: {_doing(run)} {end}, {run['total'] - left} of {run['total']} cancelled"]
     lines += [f"  {one['order_id']} {one['symbol']}: {one['reason']}" for one in run["not_cancelled"]]
     return lines + [f"  account {each['acc_id']}: {each['problem']}" for each in run["accounts"] if each["problem"]]
 

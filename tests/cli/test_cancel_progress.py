@@ -20,7 +20,8 @@ FOLDER = Path("nowhere")
 
 def run(done: int = 0, total: int = 34, *, finished: bool = False, **more: Any) -> dict[str, Any]:
     return {
-        "run": "R1", "key": "bot", "by": "the command line", "finished": finished, "stopped": None, "waiting_for": None,
+        "run": "R1", "key": "bot", "by": "the command line", "began": "2026-01-05T10:41:00+00:00", "finished": finished, "stopped": None,
+        "waiting_for": None,
         "total": total, "done": done, "seconds_left": 0 if finished else 30,
         "accounts": [{"acc_id": "1001", "trd_env": "REAL", "total": total, "done": done, "seconds_left": 0, "problem": None}],
         "not_cancelled": [], **more,
@@ -99,8 +100,11 @@ def test_the_result_names_every_order_that_is_not_cancelled() -> None:
     assert "│ 1001    │ X7    │ HK.00700 │ filled before it could be cancelled │" in out.getvalue()
     assert not all_cancelled(ended)
     assert run_lines(ended) == [
-        "cancelling the orders of key bot: ended, 33 of 34 cancelled",
+        "2026-01-05 10:41:00 UTC: cancelling the orders of key bot has ended, 33 of 34 cancelled",
         "  X7 HK.00700: filled before it could be cancelled",
+    ]
+    assert run_lines(run(20)) == [
+        "since 2026-01-05 10:41:00 UTC: cancelling the orders of key bot, 20 of 34 about 30 s left"
     ]
 
 

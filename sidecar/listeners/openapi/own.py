@@ -225,6 +225,7 @@ def _cancelling() -> Schema:
         "run": {"type": "string"},
         "key": {**text, "description": "null: all orders"},
         "by": {"type": "string", "description": "who wanted it"},
+        "began": {"type": "string", "format": "date-time"},
         "finished": {"type": "boolean"},
         "stopped": {**text, "description": "why it ended before its time"},
         "waiting_for": {**text, "description": "why nothing goes on"},
