@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,9 @@ EVERY = 30.0
 """Seconds between two looks while any order may be open. The lists do not refresh OpenD's cache, so they use up nothing."""
 FIRST = 1.0
 """Seconds after a reconnect or a lost reply until the second look; doubling from then on up to `EVERY`."""
+MISSING_FOR = 60.0
+"""Seconds for which an order must be missing in every list before it counts as gone, on one and the same connection: an
+OpenD that has just started may answer before it has all of its orders."""
 _AT_ONCE = 100
 """Orders of a list that are gone through before others get their turn."""
 
@@ -56,9 +60,18 @@ class Reconciling:
         self._settling = settling
         self._timeout = timeout
         self._woken = asyncio.Event()
+        self._connected_at = ledger.moment()
+        self._missing: dict[int, dict[tuple[int, str], float]] = {}
+        """By account: orders that should be listed and are not, and when that was first seen."""
+
+    def connected(self) -> None:
+        """The house connection is back."""
+        self._connected_at = self._ledger.moment()
+        self._missing.clear()
+        self.wake()
 
     def wake(self) -> None:
-        """The connection is back, or a reply was lost: look now, and again soon."""
+        """Look now, and again soon."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -85,14 +98,16 @@ class Reconciling:
                 log.exception("an order list could not be gone through", acc_id=acc_id)
 
     async def _look_at(self, account: Account) -> None:
-        at = self._ledger.moment()
+        acc_id, at = account.acc_id, self._ledger.moment()
         first, *others = sorted(filter(takes_orders, account.markets)) or [min(account.markets)]
         listed = _Listed()
         # as the SDKs ask: the account's first market stands for all of them
         whole = await self._list(account, first, at, listed)
-        if not whole or not (
-            self._ledger.unlisted(account.acc_id, listed.ids, at) or self._ledger.unsettled(account.acc_id)
-        ):
+        if not self._ledger.unlisted(acc_id, listed.ids, at):
+            self._missing.pop(acc_id, None)
+            if not self._ledger.unsettled(acc_id):
+                return
+        if not whole:
             return
         # what follows from an order's absence must not rest on that
         for market in others:
@@ -100,9 +115,19 @@ class Reconciling:
         if whole:
             of_no_key = list(listed.of_no_key.values())
             self._settling.paired(of_no_key, at)
-            self._settling.unheard_of(account.acc_id, of_no_key, at)
-            for ids in self._ledger.unlisted(account.acc_id, listed.ids, at):
-                self._settling.gone(account.acc_id, *ids)
+            self._conclude_from_absence(acc_id, listed.ids, of_no_key, at)
+
+    def _conclude_from_absence(
+        self, acc_id: int, listed: Container[int | str], of_no_key: Sequence[PushSubject], at: float
+    ) -> None:
+        seen = self._missing.get(acc_id, {})
+        missing = {ids: seen.get(ids, at) for ids in self._ledger.unlisted(acc_id, listed, at)}
+        self._missing[acc_id] = missing
+        for ids, since in missing.items():
+            if at - since >= MISSING_FOR:
+                self._settling.gone(acc_id, *ids)
+        if at - self._connected_at >= MISSING_FOR:
+            self._settling.unheard_of(acc_id, of_no_key, at)
 
     async def _list(self, account: Account, market: int, at: float, listed: _Listed) -> bool:
         """Settle by one list; whether it was had, and understood, whole."""

@@ -62,7 +62,8 @@ class World:
             reply.s2c.header.CopyFrom(header)
             for fields in self.lists.get(header.trdMarket, []):
                 reply.s2c.orderList.add(**fields)
-        return reply
+        answer: Message = reply
+        return answer
 
     def sent(self, order_id: int = 0, **changes: Any) -> Reservation:
         """An order that went out; with an id one that OpenD took."""
@@ -85,6 +86,13 @@ class World:
             yield
         finally:
             task.cancel()
+
+
+async def looked(world: World) -> None:
+    """For as long as it takes until an order that no list shows counts as gone."""
+    for _ in range(3):
+        world.clock.pass_(61)
+        await world.reconciling.look()
 
 
 def listed(made: Reservation, order_id: int, status: int = 5, **changes: Any) -> dict[str, Any]:
@@ -191,6 +199,10 @@ async def test_a_named_order_that_no_list_shows_a_minute_later_is_open_no_longer
     world.clock.pass_(59)
     await world.reconciling.look()
     assert world.ledger.open_orders("bot") == 1, "the list may be older than the order"
+    for waited in (1, 30, 29):
+        world.clock.pass_(waited)
+        await world.reconciling.look()
+        assert world.ledger.open_orders("bot") == 1, "one list may not be whole yet"
     world.clock.pass_(1)
     await world.reconciling.look()
     assert world.ledger.open_orders("bot") == 0
@@ -201,7 +213,6 @@ async def test_a_named_order_that_no_list_shows_a_minute_later_is_open_no_longer
 async def test_nothing_is_concluded_from_lists_that_are_not_whole(trouble: str) -> None:
     world = World()
     made = world.sent(7)
-    world.clock.pass_(61)
     if trouble == "refused":
         world.refused = {US}
     elif trouble == "away":
@@ -212,7 +223,7 @@ async def test_nothing_is_concluded_from_lists_that_are_not_whole(trouble: str) 
         world.lists[HK] = [listed(made, 9)]
         world.get = lambda acc_id: Account(ACCOUNT, TrdEnv.REAL, frozenset({HK, US}))  # type: ignore[method-assign]
         world.refused = {US}
-    await world.reconciling.look()
+    await looked(world)
     assert world.ledger.open_orders("bot") == 1
 
 
@@ -220,9 +231,41 @@ async def test_markets_without_orders_are_not_asked() -> None:
     world = World(markets=(HK, FUND))
     world.refused = {FUND}
     world.sent(7)
+    await looked(world)
+    assert set(world.asked) == {(ACCOUNT, HK)}
+    assert world.ledger.open_orders("bot") == 0
+
+
+async def test_an_order_that_was_missing_only_while_opend_started_stays_open() -> None:
+    world = World()
+    made = world.sent(7)
     world.clock.pass_(61)
     await world.reconciling.look()
-    assert world.asked == [(ACCOUNT, HK)]
+    world.lists[HK] = [listed(made, 7)]
+    world.clock.pass_(61)
+    await world.reconciling.look()
+    world.lists.clear()
+    world.clock.pass_(1)
+    await world.reconciling.look()
+    assert world.ledger.open_orders("bot") == 1, "it was listed in between"
+
+
+async def test_what_was_missing_before_a_reconnect_says_nothing_after_it() -> None:
+    world = World()
+    world.sent(7)
+    unnamed = world.sent()
+    world.clock.pass_(86_400)
+    await world.reconciling.look()
+    assert world.state(unnamed) is State.ACCEPTED, "it was given up"
+    world.sent()
+    world.clock.pass_(86_400)
+    world.reconciling.connected()
+    await world.reconciling.look()
+    world.clock.pass_(59)
+    await world.reconciling.look()
+    assert world.ledger.open_orders("bot") == 2
+    world.clock.pass_(1)
+    await world.reconciling.look()
     assert world.ledger.open_orders("bot") == 0
 
 
