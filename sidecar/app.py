@@ -43,6 +43,7 @@ from sidecar.ledger.state_dir import StateDir
 from sidecar.ledger.states import States
 from sidecar.listeners.admin import AdminListener, Problem
 from sidecar.listeners.admin_socket import AdminSocket
+from sidecar.listeners.certificate import Certificates
 from sidecar.listeners.door import Door
 from sidecar.listeners.grpc.listener import GrpcListener
 from sidecar.listeners.mcp.listener import McpListener
@@ -93,7 +94,9 @@ class App:
         self.started = asyncio.Event()
         """Set once every door is open; `ports` are those bound."""
         self.ports: dict[str, list[int]] = {}
-        """Listener as in the settings → its ports; closed ones are not in it."""
+        """Listener as in the settings → its ports; closed ones and unix sockets are not in it."""
+        self.sockets: dict[str, list[str]] = {}
+        """Listener → its unix sockets, as `unix:/path`."""
         self._stop = asyncio.Event()
         self._doors: list[tuple[str, Door]] = []
         self._admin: AdminListener | None = None
@@ -106,7 +109,9 @@ class App:
             connections=settings.listeners.connections,
         )  # fmt: skip
         password = trade_password(settings.unlock)
-        doors = [self._door(each) for each in settings.listeners.tcp]
+        self.metrics = Metrics()
+        self.certificates = Certificates(settings.listeners, reloaded=self.metrics.certificates_reloaded)
+        doors = [self._door(each, place) for place, each in enumerate(settings.listeners.tcp)]
         self._opend_rsa = RsaKey.load(upstream.rsa_key) if upstream.rsa_key else None
         self.state = StateDir.acquire(settings.state_dir)
         try:
@@ -120,7 +125,6 @@ class App:
         except BaseException:
             self.state.release()
             raise
-        self.metrics = Metrics()
         self.pool = Pool(
             upstream.host, upstream.port, max_connections=upstream.max_connections, max_per_key=upstream.max_connections_per_key,
             connect_timeout=upstream.connect_timeout,
@@ -219,16 +223,32 @@ class App:
         for door in tcp:
             self._doors.append(("tcp", TcpListener(door, **own)))
         if listeners.websocket is not None:
-            self._doors.append(("websocket", WebSocketListener(listeners.websocket, limits, **own)))
+            self._doors.append(
+                ("websocket", WebSocketListener(listeners.websocket, limits, **own, **self._certificate("websocket")))
+            )
         if listeners.rest is not None:
-            rest = RestListener(listeners.rest, limits, desks=self.desks, switch=self.switch, readiness=self.problems)
+            rest = RestListener(
+                listeners.rest,
+                limits,
+                desks=self.desks,
+                switch=self.switch,
+                readiness=self.problems,
+                **self._certificate("rest"),
+            )
             self._doors.append(("rest", rest))
         if listeners.grpc is not None:
-            self._doors.append(("grpc", GrpcListener(listeners.grpc, limits, desks=self.desks)))
+            self._doors.append(
+                ("grpc", GrpcListener(listeners.grpc, limits, desks=self.desks, **self._certificate("grpc")))
+            )
         if listeners.mcp is not None:
-            self._doors.append(("mcp", McpListener(listeners.mcp, limits, desks=self.desks)))
+            self._doors.append(
+                ("mcp", McpListener(listeners.mcp, limits, desks=self.desks, **self._certificate("mcp")))
+            )
 
-    def _door(self, each: TcpSettings) -> TcpDoor:
+    def _certificate(self, listener: str) -> dict[str, Any]:
+        return {"certificate": self.certificates.of(f"listeners.{listener}")}
+
+    def _door(self, each: TcpSettings, place: int) -> TcpDoor:
         for key_id in [*([each.key] if each.key else []), *(key_id for key_id, _ in each.rsa_keys)]:
             if self.keys.ring.get(key_id) is None:
                 raise ConfigError(
@@ -241,6 +261,7 @@ class App:
             request_cap=limits.request_body, client_buffer=limits.client_buffer, client_stall=limits.client_stall,
             max_clients=limits.max_clients,
             handshake_timeout=limits.handshake_timeout, frame_timeout=limits.frame_timeout, quarantine=self.settings.quarantine,
+            socket_mode=each.socket_mode, **self._certificate(f"tcp[{place}]"),
         )  # fmt: skip
 
     def _wire_metrics(self) -> None:
@@ -254,6 +275,9 @@ class App:
         metrics.read_at_scrape(metrics.audit_lag_records, lambda: float(recorder.records_waiting))
         metrics.read_at_scrape(metrics.audit_lag_seconds, lambda: recorder.seconds_behind)
         metrics.read_at_scrape(metrics.states_saved, lambda: float(self.states.saved))
+        for certificate in self.certificates:
+            expires = metrics.certificate_expires.labels(certificate.name.removeprefix("listeners."))
+            metrics.read_at_scrape(expires, certificate.expires)
         metrics.read_headroom_at_scrape(self._headroom)
         metrics.read_states_at_scrape(self._trading_states)
 
@@ -300,6 +324,7 @@ class App:
                                 self.reconciling.run(),
                                 self._tick(),
                                 self._watch_keys(),
+                                self.certificates.watch(),
                                 self._refresh_accounts(),
                             )
                         ]
@@ -348,16 +373,25 @@ class App:
                 lock=lambda: self.unlocking.lock.value,
                 bind=admin.bind,
                 port=admin.port,
+                socket_mode=admin.socket_mode,
+                **self._certificate("admin"),
                 allowed_hosts=admin.allowed_hosts,
             )
-            self.ports["admin"] = [await self._admin.start()]
+            self._note("admin", await self._admin.start())
         for name, door in self._doors:
-            port = await door.start()
-            if port is not None:
-                self.ports.setdefault(name, []).append(port)
-        log.info("the sidecar is open", **self.ports, keys=len(self.keys.ring), upstream=self.pool.address)
-        for warning in (*self.keys.warnings, *self.state.warnings):
+            self._note(name, await door.start())
+        opened = {
+            name: [*self.ports.get(name, []), *self.sockets.get(name, [])] for name in {**self.ports, **self.sockets}
+        }
+        log.info("the sidecar is open", **opened, keys=len(self.keys.ring), upstream=self.pool.address)
+        for warning in (*self.keys.warnings, *self.state.warnings, *self.certificates.warnings()):
             log.warning(warning)
+
+    def _note(self, listener: str, opened: int | str | None) -> None:
+        if isinstance(opened, str):
+            self.sockets.setdefault(listener, []).append(opened)
+        elif opened is not None:
+            self.ports.setdefault(listener, []).append(opened)
 
     async def _close_doors(self) -> None:
         """Accept nobody new, let what is being decided finish and what was sent be answered, then close the clients."""
@@ -410,8 +444,9 @@ class App:
     # -- keys -----------------------------------------------------------------------------------------------------
 
     def reload(self) -> ReloadResult:
-        """SIGHUP: read keys.json again, and open the audit file anew."""
+        """SIGHUP: read keys.json and certificates again, and open the audit file anew."""
         self.recorder.reopen()
+        self.tasks.spawn(self.certificates.reload())
         return self._reload_keys()
 
     def _reload_keys(self) -> ReloadResult:
@@ -463,7 +498,7 @@ class App:
         self.market_states.forget()
         self.contracts.forget()
         await self._learn_accounts()
-        self.reconciling.wake()
+        self.reconciling.connected()
 
     async def _learn_accounts(self) -> None:
         await self.accounts.refresh()
@@ -500,6 +535,7 @@ class App:
             found.append(Problem("ledger", "the ledger cannot be written; orders are refused"))
         if not self.recorder.audit_ok:
             found.append(Problem("audit", "the audit cannot be written; orders are refused"))
+        found += [Problem("certificate", text) for text in self.certificates.problems()]
         return found
 
 

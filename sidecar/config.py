@@ -29,7 +29,10 @@ from sidecar.settings import (
     Unlock,
     Upstream,
     WebSocketListener,
+    address_of,
     is_off,
+    socket_path,
+    stays_here,
     surface,
 )
 
@@ -100,19 +103,26 @@ def warnings_of(settings: Settings) -> tuple[str, ...]:
     """What is allowed and may yet be a mistake, as prose for the operator."""
     found: list[str] = []
     for door in settings.listeners.tcp:
-        if not (door.rsa_key or door.rsa_keys or door.key) and not ipaddress.ip_address(door.bind).is_loopback:
-            address = f"{door.bind}:{door.port}"
-            found.append(f"listener {address} takes keys in clear from the network; set rsa_keys, or use a tunnel")
+        if not (door.rsa_key or door.rsa_keys or door.key or door.tls.on) and not stays_here(door.bind):
+            address = address_of(door)
+            found.append(
+                f"listener {address} takes keys in clear from the network; set tls or rsa_keys, or use a tunnel"
+            )
     for name in ("websocket", "rest", "grpc", "mcp"):
         single = getattr(settings.listeners, name)
-        if single is not None and not ipaddress.ip_address(single.bind).is_loopback:
+        if single is not None and not single.tls.on and not stays_here(single.bind):
             found.append(
-                f"the {name} listener {single.bind}:{single.port} takes keys in clear from the network; "
-                "put a proxy with TLS or a tunnel before it"
+                f"the {name} listener {address_of(single)} takes keys in clear from the network; "
+                "set tls, or put a proxy with TLS or a tunnel before it"
             )
     admin = settings.listeners.admin
-    if admin is not None and not ipaddress.ip_address(admin.bind).is_loopback:
-        found.append(f"the admin listener {admin.bind}:{admin.port} asks for no key; keep it on a private network")
+    if admin is not None and not stays_here(admin.bind) and admin.tls.client_ca is None:
+        found.append(f"the admin listener {address_of(admin)} asks for no key; keep it on a private network")
+    places = [(door.bind, door.socket_mode) for door in settings.listeners.tcp]
+    places += [] if admin is None else [(admin.bind, admin.socket_mode)]
+    for bind, mode in places:
+        if socket_path(bind) is not None and mode & 0o002:
+            found.append(f"every user of this machine may connect to {bind} (socket_mode {mode:04o})")
     return tuple(found)
 
 
@@ -188,7 +198,8 @@ def _override(tree: dict[str, Any], name: str, value: object) -> None:
                 text = f"{flag} {shown(value)} is not an IP address to listen on; write e.g. `127.0.0.1` or `0.0.0.0`"
                 raise ConfigError(text) from None
             for listener in _tcp_listeners(tree):
-                listener["bind"] = value
+                if not str(listener.get("bind", "")).startswith("unix:"):  # a socket stays where it is
+                    listener["bind"] = value
             for kind in _SINGLE:
                 section = _section(tree, "listeners")
                 if kind != "admin" and not is_off(section.get(kind)):

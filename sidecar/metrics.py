@@ -208,6 +208,12 @@ class Metrics:
         self._own_cancels = counter(
             "sidecar_own_cancels", "Orders the sidecar was to cancel by itself", "why", "outcome"
         )
+        self._handshakes = counter("sidecar_tls_handshakes_failed", "TLS handshakes that failed", "iface", "reason")
+        tls_reloads = counter("sidecar_tls_reload", "Attempts to read a listener's certificate again", "result")
+        self._tls_reloads = {loaded: tls_reloads.labels(result) for loaded, result in ((True, "ok"), (False, "failed"))}
+        self.certificate_expires = gauge(
+            "sidecar_tls_certificate_expires_timestamp_seconds", "When a listener's certificate expires", "listener"
+        )
         self._revision_info = gauge("sidecar_keys_revision_info", "The revision of keys.json in force", "revision")
 
         self.upstream_up = gauge("sidecar_upstream_up", "1 while the house connection to OpenD stands")
@@ -268,6 +274,14 @@ class Metrics:
     def client_cut(self, reason: str) -> None:
         """Count a client connection that the sidecar ended; `reason` is one word of the code's own."""
         self._cuts.labels(self._cut_reasons(reason)).inc()
+
+    def handshake_failed(self, iface: str, reason: str) -> None:
+        """Count one TLS handshake that came to nothing; `reason` is one word of the code's own."""
+        self._handshakes.labels(_iface(iface), self._cut_reasons(reason)).inc()
+
+    def certificates_reloaded(self, ok: bool) -> None:
+        """Count one attempt to read the certificate of a listener again."""
+        self._tls_reloads[ok].inc()
 
     def house_request(self, proto: str, outcome: Literal["ok", "refused", "failed"]) -> None:
         """Count one look-up of our own; `proto` is the catalog's name of the request."""

@@ -26,6 +26,8 @@ _SMALLEST_RATE = Decimal("0.000001")
 _AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_MODE = re.compile(r"0?([0-7]{3})")
+_SOCKET = "unix:"
 
 
 def is_off(value: object) -> bool:
@@ -61,12 +63,42 @@ def _host(value: object) -> str:
 
 def _bind(value: object) -> str:
     text = _text(value)
+    if text.startswith(_SOCKET):
+        raise ValueError(f"{shown(text)}: only the listeners tcp and admin can be unix sockets; write an IP address")
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError(
             f"{shown(text)} is not an IP address to listen on; write e.g. `127.0.0.1` or `0.0.0.0`"
         ) from None
+
+
+def _bind_or_socket(value: object) -> str:
+    text = _text(value)
+    if not text.startswith(_SOCKET):
+        return _bind(text)
+    path = Path(text.removeprefix(_SOCKET)).expanduser()
+    if not path.is_absolute() or not path.name:
+        raise ValueError(f"{shown(text)} is not the path of a socket; write e.g. `unix:/run/opend-sidecar/tcp.sock`")
+    return f"{_SOCKET}{path}"
+
+
+def socket_path(bind: str) -> Path | None:
+    """Where the unix socket of a `bind` is; None where it is an IP address."""
+    return Path(bind.removeprefix(_SOCKET)) if bind.startswith(_SOCKET) else None
+
+
+def stays_here(bind: str) -> bool:
+    """Whether nothing but this machine reaches a `bind`: a unix socket, or a loopback address."""
+    return socket_path(bind) is not None or ipaddress.ip_address(bind).is_loopback
+
+
+def _mode(value: object) -> int:
+    match = _MODE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        # a number could be octal or decimal, and YAML takes it for one or the other
+        raise ValueError(f'{shown(value)} is not the mode of a file; write it in quotes, e.g. "0660"')
+    return int(match.group(1), 8)
 
 
 def _size(value: object) -> int:
@@ -221,6 +253,9 @@ Seconds0 = Annotated[float, Field(strict=True, ge=0, le=31_536_000, allow_inf_na
 ShortTime = Annotated[float, Field(strict=True, gt=0, le=30, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Bind = Annotated[str, PlainValidator(_bind)]
+BindOrSocket = Annotated[str, PlainValidator(_bind_or_socket)]
+"""An IP address, or `unix:/path`: then the port means nothing. See `socket_path`."""
+FileMode = Annotated[int, PlainValidator(_mode)]
 Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
 Hosts = Annotated[tuple[str, ...], PlainValidator(_hosts)]
 ListenPort = Annotated[int, Field(strict=True, ge=0, le=65535)]
@@ -273,25 +308,70 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class Tls:
+    """The certificate of one listener. Without `cert` it speaks in clear."""
+
+    cert: FilePath | None = None
+    """PEM: the listener's own certificate, then those between it and its CA."""
+    key: FilePath | None = None
+    """PEM, without a passphrase: the private key of `cert`."""
+    client_ca: FilePath | None = None
+    """PEM: certificates of CAs. Given, every client must show a certificate that one of them has signed."""
+    min_version: Literal["1.2", "1.3"] = "1.2"
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            missing = "cert" if self.cert is None else "key"
+            raise ValueError(f"`{missing}` is missing; TLS needs a certificate and its private key")
+        if self.client_ca is not None and self.cert is None:
+            raise ValueError("`client_ca` asks clients for certificates, which needs `cert` and `key` of our own")
+
+    @property
+    def on(self) -> bool:
+        return self.cert is not None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class TcpListener:
     """One address at which the official SDKs' raw TCP is spoken. `key` is a key id that holds for whoever connects."""
 
-    bind: Bind = "127.0.0.1"
+    bind: BindOrSocket = "127.0.0.1"
     port: ListenPort = 11110
+    socket_mode: FileMode = 0o660
+    """Of a unix socket; it means nothing elsewhere."""
     key: Annotated[str, PlainValidator(_key_id)] | None = None
     rsa_key: FilePath | None = None
     rsa_keys: Annotated[tuple[tuple[str, Path], ...], PlainValidator(_paths_by_key)] = ()
     """(key id, path of its RSA private key) pairs; `{id: path}` in the file."""
     allowed_ips: Annotated[tuple[str, ...], PlainValidator(_networks)] | None = None
+    tls: Tls = Tls()
 
     def __post_init__(self) -> None:
         if self.rsa_keys and (self.key is not None or self.rsa_key is not None):
             other = "key" if self.key is not None else "rsa_key"
             raise ValueError(f"`rsa_keys` tells keys apart, `{other}` does not; use two listeners")
-        if self.key is not None and self.allowed_ips is None and not ipaddress.ip_address(self.bind).is_loopback:
+        if socket_path(self.bind) is not None:
+            self._check_socket()
+        if self.key is not None and self._lets_anyone_in():
             # SECURITY: with a bound key the address is the whole secret.
             raise ValueError(
-                f"`{self.bind}` gives key `{self.key}` to whoever connects; add `allowed_ips`, or bind to 127.0.0.1"
+                f"`{self.bind}` gives key `{self.key}` to whoever connects; add `allowed_ips` or `tls.client_ca`, "
+                "or bind to 127.0.0.1"
+            )
+
+    def _lets_anyone_in(self) -> bool:
+        return self.allowed_ips is None and self.tls.client_ca is None and not stays_here(self.bind)
+
+    def _check_socket(self) -> None:
+        if self.allowed_ips is not None:
+            raise ValueError("a unix socket has no client addresses; remove `allowed_ips`, `socket_mode` says who may")
+        if self.tls.on:
+            raise ValueError("a unix socket needs no TLS, its bytes never leave this machine; remove `tls`")
+        if self.key is not None and self.socket_mode & 0o002:
+            # SECURITY: with a bound key the socket's mode is the whole secret.
+            raise ValueError(
+                f"`socket_mode` {self.socket_mode:04o} gives key `{self.key}` to every user of this machine; "
+                'make it "0660" or less'
             )
 
 
@@ -303,6 +383,7 @@ class WebSocketListener:
     port: ListenPort = 44444
     allowed_origins: Origins = ()
     """Web pages that may connect; programs send no Origin and are not asked for one."""
+    tls: Tls = Tls()
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -317,6 +398,7 @@ class RestListener:
     """`/docs` and `/openapi.json` without a key."""
     allowed_origins: Origins = ()
     """Web pages that may read answers (CORS) and connect to `/ws`."""
+    tls: Tls = Tls()
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -326,6 +408,7 @@ class GrpcListener:
     bind: Bind = "127.0.0.1"
     port: ListenPort = 33333
     reflection: Flag = True
+    tls: Tls = Tls()
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -337,16 +420,32 @@ class McpListener:
     allowed_hosts: Hosts = ()
     """Further values of the Host header; localhost and the loopback addresses always pass."""
     allowed_origins: Origins = ()
+    tls: Tls = Tls()
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class AdminListener:
     """The operator's own address: health, metrics, revision. It asks for no key: keep it on a private network."""
 
-    bind: Bind = "127.0.0.1"
+    bind: BindOrSocket = "127.0.0.1"
     port: ListenPort = 11180
+    socket_mode: FileMode = 0o660
+    """Of a unix socket; it means nothing elsewhere."""
     allowed_hosts: Hosts = ()
     """Further values of the Host header, with or without a port."""
+    tls: Tls = Tls()
+
+    def __post_init__(self) -> None:
+        if socket_path(self.bind) is not None and self.tls.on:
+            raise ValueError("a unix socket needs no TLS, its bytes never leave this machine; remove `tls`")
+
+
+Listener = TcpListener | WebSocketListener | RestListener | GrpcListener | McpListener | AdminListener
+
+
+def address_of(door: Listener) -> str:
+    """`127.0.0.1:11110` or `unix:/path`, for people."""
+    return door.bind if door.bind.startswith(_SOCKET) else f"{door.bind}:{door.port}"
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -365,12 +464,22 @@ class Listeners:
         """Whether there is a door at which a key has connections of its own."""
         return bool(self.tcp) or self.websocket is not None
 
+    def named(self) -> tuple[tuple[str, Listener], ...]:
+        """Every open door with its name in the settings: `listeners.rest`, `listeners.tcp[0]`."""
+        found: list[tuple[str, Listener]] = [(f"listeners.tcp[{place}]", door) for place, door in enumerate(self.tcp)]
+        for name in ("websocket", "rest", "grpc", "mcp", "admin"):
+            door = getattr(self, name)
+            if door is not None:
+                found.append((f"listeners.{name}", door))
+        return tuple(found)
+
     def __post_init__(self) -> None:
         doors = [*self.tcp, self.websocket, self.rest, self.grpc, self.mcp, self.admin]
-        taken = [(door.bind, door.port) for door in doors if door is not None and door.port]
+        taken = [address_of(door) for door in doors if door is not None and (door.port or socket_path(door.bind))]
         twice = next((one for one in taken if taken.count(one) > 1), None)
         if twice is not None:
-            raise ValueError(f"two listeners have the address {twice[0]}:{twice[1]}; give each its own port")
+            own = "path" if twice.startswith(_SOCKET) else "port"
+            raise ValueError(f"two listeners have the address {twice}; give each its own {own}")
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -494,5 +603,6 @@ def surface(section: Any = Settings) -> dict[str, Any]:
         "upstream": Upstream, "keys": Keys, "audit": Audit, "listeners": Listeners, "limits": Limits, "policy": Policy, "fx": Fx,
         "unlock": Unlock, "breakers": Breakers, "log": Log, "tcp": TcpListener, "admin": AdminListener,
         "websocket": WebSocketListener, "rest": RestListener, "grpc": GrpcListener, "mcp": McpListener,
+        "tls": Tls,
     }  # fmt: skip
     return {name: surface(sections[name]) if name in sections else None for name in section.__dataclass_fields__}

@@ -11,9 +11,12 @@ import orjson
 import structlog
 from aiohttp import web
 
+from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Handler, HttpPort, wait_with_the_body
+from sidecar.listeners.entrance import Place
 from sidecar.listeners.http_guard import addressed_to_us, from_another_site, host_of
 from sidecar.metrics import Metrics
+from sidecar.policy.decision import Refusal
 
 DEFAULT_BIND = "127.0.0.1"
 DEFAULT_PORT = 11180
@@ -27,12 +30,12 @@ _log = structlog.get_logger("sidecar.admin")
 class Problem:
     """One reason why orders would be refused now: where it is, and in the operator's words what to do about it."""
 
-    component: Literal["upstream", "keys", "ledger", "audit"]
+    component: Literal["upstream", "keys", "ledger", "audit", "certificate"]
     message: str
 
 
 class AdminListener:
-    """HTTP on a loopback port: `/healthz`, `/readyz`, `/metrics`, `/api/revision`.
+    """HTTP on a loopback port or a unix socket: `/healthz`, `/readyz`, `/metrics`, `/api/revision`.
 
     SECURITY: it asks for no key, so it answers only requests addressed to this machine: the Host must be a loopback
     name, the very address the connection came in on, or one of `allowed_hosts`. A web page that makes its own name
@@ -49,6 +52,8 @@ class AdminListener:
         lock: Callable[[], str] = lambda: "unknown",
         bind: str = DEFAULT_BIND,
         port: int = DEFAULT_PORT,
+        socket_mode: int = 0o660,
+        certificate: Certificate | None = None,
         allowed_hosts: Collection[str] = (),
     ) -> None:
         """`readiness` is empty when orders can be served; `halted` says that the owner has halted all trading, which is no
@@ -58,13 +63,13 @@ class AdminListener:
         self._revision = revision
         self._halted = halted
         self._lock = lock
-        self._bind = bind
-        self._port = port
+        remedy = "`--admin-port` (`off` for none) or the setting `listeners.admin`"
+        self._place = Place(bind, port, remedy, socket_mode, certificate)
         self._allowed_hosts = frozenset(name for name in map(host_of, allowed_hosts) if name is not None)
         self._http: HttpPort | None = None
 
-    async def start(self) -> int:
-        """Listen; the actual port (of use when `port` is 0). Raises ConfigError when the address cannot be had."""
+    async def start(self) -> int | str:
+        """Listen; the port bound, or `unix:/path`. Raises ConfigError when the place cannot be had."""
         app = web.Application(middlewares=[self._guard])
         pages = {
             "/healthz": self._healthz,
@@ -76,9 +81,13 @@ class AdminListener:
             app.router.add_get(path, page, expect_handler=wait_with_the_body)
             app.router.add_route("*", path, _only_read, expect_handler=wait_with_the_body)
         app.router.add_route("*", "/{any:.*}", _no_such_page, expect_handler=wait_with_the_body)
-        remedy = "`--admin-port` (`off` for none) or the setting `listeners.admin`"
-        self._http = HttpPort(app, self._bind, self._port, remedy)
+        self._http = HttpPort(app, self._place, failed=self._handshake_failed)
         return await self._http.start()
+
+    def _handshake_failed(self, address: str, word: str, refusal: Refusal | None) -> None:
+        self._metrics.handshake_failed("admin", word)
+        if refusal is not None:
+            _log.info("a TLS handshake of the admin listener failed", address=address, problem=refusal.message)
 
     async def stop(self) -> None:
         """Stop listening; does nothing when it was never started."""

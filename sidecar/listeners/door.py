@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from sidecar.errors import ConfigError
+from sidecar.listeners.entrance import Entrance, Failed, Place
 
 log = structlog.get_logger()
 
@@ -27,9 +26,9 @@ _LINGERING = 2.0
 class Door(Protocol):
     """One listener. All methods run on the event loop."""
 
-    async def start(self) -> int | None:
-        """Listen; the port bound, None when it stays closed for a reason it has logged. Raises ConfigError when the
-        address cannot be had."""
+    async def start(self) -> int | str | None:
+        """Listen; the port bound, or `unix:/path`, None when it stays closed for a reason it has logged. Raises
+        ConfigError when the place cannot be had."""
 
     def stop_accepting(self) -> None:
         """Let nobody new in; who is in is served on."""
@@ -45,13 +44,6 @@ class Door(Protocol):
 
     def tick(self) -> None:
         """Called every second."""
-
-
-def cannot_listen(bind: str, port: int, error: OSError | OverflowError, remedy: str) -> ConfigError:
-    """The address is taken or not ours. `remedy`: e.g. "`--rest-port` or the setting `listeners.rest`"."""
-    number = getattr(error, "errno", None)  # asyncio puts a sentence of its own into strerror
-    reason = os.strerror(number).lower() if number and number > 0 else str(error)
-    return ConfigError(f"cannot listen on {bind}:{port} ({reason}); choose another port with {remedy}")
 
 
 async def wait_with_the_body(_request: web.Request) -> None:
@@ -75,27 +67,25 @@ class Bounds:
 
 
 class HttpPort:
-    """An aiohttp application on one port. SECURITY: bodies are never decompressed, so that none can be a bomb.
+    """An aiohttp application at one place. SECURITY: bodies are never decompressed, so that none can be a bomb.
 
     A request whose client has gone is cancelled in its handler.
     """
 
     def __init__(
-        self, app: web.Application, bind: str, port: int, remedy: str, *, bounds: Bounds | None = None,
+        self, app: web.Application, place: Place, *, bounds: Bounds | None = None,
         turned_away: Callable[[str], str] = lambda address: "too many connections",
         stalled: Callable[[str], None] = lambda address: None,
+        failed: Failed = lambda address, word, refusal: None,
     ) -> None:  # fmt: skip
         """`turned_away` is told the address of a client for which there is no room, and says what the client reads;
-        `stalled` that of one that was cut because it does not read."""
+        `stalled` that of one that was cut because it does not read; `failed`: as of the entrance."""
         self._app = app
-        self._bind = bind
-        self._port = port
-        self._remedy = remedy
+        self._entrance = Entrance(place, failed)
         self._bounds = bounds
         self._turned_away = turned_away
         self._stalled = stalled
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
         self._silent: dict[web.RequestHandler, float] = {}
         """Connections whose first request has not come, and until when it must; in the order in which they came."""
         self._coming: set[web.RequestHandler] = set()
@@ -103,7 +93,7 @@ class HttpPort:
         self._unread: dict[web.RequestHandler, tuple[int, float]] = {}
         """Connections that did not read all they were sent: the bytes that wait, and since when they are as many."""
 
-    async def start(self) -> int:
+    async def start(self) -> int | str:
         self._app.on_response_prepare.append(_say_nothing_of_the_server)
         settings: dict[str, Any] = {
             "access_log": None, "auto_decompress": False, "lingering_time": _LINGERING, "logger": _quiet_logger(),
@@ -117,17 +107,15 @@ class HttpPort:
         try:
             loop = asyncio.get_running_loop()
             accept = partial(self._accept, runner.server, partial(_Connection, runner.server, loop=loop, **settings))
-            self._server = await loop.create_server(accept, self._bind, self._port, backlog=1024)
-        except (OSError, OverflowError) as error:
+            opened = await self._entrance.open(accept)
+        except BaseException:
             await runner.cleanup()
-            raise cannot_listen(self._bind, self._port, error, self._remedy) from None
+            raise
         self._runner = runner
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return opened
 
     def stop_accepting(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._entrance.close()
 
     async def stop(self) -> None:
         """Stop listening and close what is open, after a second at most. Does nothing when it was never started."""

@@ -21,7 +21,9 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
+from sidecar.listeners.entrance import certificate_of
 from sidecar.listeners.grpc.flood import Flood
+from sidecar.listeners.unix_socket import peer_of
 from sidecar.metrics import Metrics
 
 log = structlog.get_logger()
@@ -131,6 +133,8 @@ class GuardedConnection(asyncio.Protocol):
         self._stalled_since = 0.0
         self._ping_sent = 0.0
         self.address = ""
+        self.certificate: bytes | None = None
+        """SHA-256 of the certificate it showed in its TLS handshake."""
         self.calls_open = 0
         self.is_stranger = True
         """Until it has shown a good key."""
@@ -139,8 +143,8 @@ class GuardedConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) else "local"
+        self.address = peer_of(transport)
+        self.certificate = certificate_of(transport)
         if not self._admit(self):
             self._ended = True
             self._transport.abort()

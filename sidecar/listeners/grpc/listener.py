@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from grpclib.const import Handler
@@ -12,11 +13,13 @@ from grpclib.health.service import Health
 from grpclib.reflection.service import ServerReflection
 
 from sidecar.desks import Desks
-from sidecar.listeners.door import cannot_listen
+from sidecar.listeners.certificate import Certificate
+from sidecar.listeners.entrance import Entrance, Place
 from sidecar.listeners.grpc.guard import IFACE, Bounds, GuardedConnection
 from sidecar.listeners.grpc.messages import POOL
 from sidecar.listeners.grpc.runner import Calls
 from sidecar.listeners.grpc.service import FutuOpenD
+from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.room import Room
 from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import GrpcListener as Settings
@@ -28,8 +31,9 @@ _LAST_ANSWERS = 1.0
 
 
 class GrpcListener:
-    def __init__(self, settings: Settings, limits: Limits, *, desks: Desks) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, limits: Limits, *, desks: Desks, certificate: Certificate | None = None
+    ) -> None:
         self._limits = limits
         self._metrics = desks.gate.metrics
         self._service = FutuOpenD(desks, limits)
@@ -39,7 +43,11 @@ class GrpcListener:
         self._bounds = Bounds(limits.handshake_timeout, limits.client_buffer, limits.client_stall)
         self._tasks = Tasks()
         self._room: Room[GuardedConnection] = Room(IFACE, limits.max_clients, self._metrics)
-        self._server: asyncio.Server | None = None
+        place = Place(
+            settings.bind, settings.port, "`--grpc-port` or the setting `listeners.grpc`",
+            certificate=certificate, patience=limits.handshake_timeout,
+        )  # fmt: skip
+        self._entrance = Entrance(place, partial(handshake_failed, desks.gate, IFACE))
 
     def _all_methods(self, reflection: bool) -> Mapping[str, Handler]:
         services: list[Any] = [self._service, Health({self._service: [self._status]})]
@@ -50,20 +58,12 @@ class GrpcListener:
 
     # -- Door -----------------------------------------------------------------------------------------------------
 
-    async def start(self) -> int:
-        bind, port = self._settings.bind, self._settings.port
-        try:
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(self._connection, bind, port, backlog=1024)
-        except (OSError, OverflowError) as error:
-            raise cannot_listen(bind, port, error, "`--grpc-port` or the setting `listeners.grpc`") from None
-        bound: int = self._server.sockets[0].getsockname()[1]
-        return bound
+    async def start(self) -> int | str:
+        return await self._entrance.open(self._connection)
 
     def stop_accepting(self) -> None:
         self._status.set(False)
-        if self._server is not None:
-            self._server.close()
+        self._entrance.close()
 
     def close_clients(self) -> None:
         for connection in self._room:

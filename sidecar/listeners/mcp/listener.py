@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,7 +17,10 @@ from sidecar.desks import Desks
 from sidecar.errors import BodyError
 from sidecar.grants import Caller
 from sidecar.listeners.bearer import bearer
+from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
+from sidecar.listeners.entrance import Place
+from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.mcp.http import allowed_origin, rpc_error, scope_of, unfit, unreadable
 from sidecar.listeners.refusals import NATIVE
 from sidecar.policy.decision import Code, Refusal
@@ -46,7 +50,9 @@ _CORS = {
 class McpListener:
     """A Door. `start` gives None where the SDK is not installed: a warning says so, and the port stays closed."""
 
-    def __init__(self, settings: Settings, limits: Limits, *, desks: Desks) -> None:
+    def __init__(
+        self, settings: Settings, limits: Limits, *, desks: Desks, certificate: Certificate | None = None
+    ) -> None:
         self._settings = settings
         self._limits = limits
         self._desks = desks
@@ -55,17 +61,20 @@ class McpListener:
         self._server: McpServer | None = None
         app = web.Application(client_max_size=self._body_limit)
         app.router.add_route("*", "/{any:.*}", self._serve, expect_handler=wait_with_the_body)
+        place = Place(
+            settings.bind, settings.port, "`--mcp-port` or the setting `listeners.mcp`",
+            certificate=certificate, patience=limits.handshake_timeout,
+        )  # fmt: skip
         self._http = HttpPort(
             app,
-            settings.bind,
-            settings.port,
-            "`--mcp-port` or the setting `listeners.mcp`",
+            place,
             bounds=Bounds(limits.max_clients, limits.handshake_timeout, stall=limits.client_stall),
             turned_away=self._turned_away,
             stalled=self._stalled,
+            failed=partial(handshake_failed, desks.gate, _IFACE),
         )
 
-    async def start(self) -> int | None:
+    async def start(self) -> int | str | None:
         try:
             from sidecar.listeners.mcp.server import McpServer
         except ImportError as error:

@@ -285,7 +285,7 @@ def _ready() -> Schema:
         "type": "object",
         "properties": {
             "ready": {"type": "boolean"},
-            "problems": {"type": "array", "items": {"enum": ["upstream", "keys", "ledger", "audit"]}},
+            "problems": {"type": "array", "items": {"enum": ["upstream", "keys", "ledger", "audit", "certificate"]}},
         },
         "required": ["ready", "problems"],
     }

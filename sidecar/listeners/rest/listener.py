@@ -20,7 +20,10 @@ from sidecar.errors import BodyError
 from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners.admin import Problem
+from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, Handler, HttpPort, wait_with_the_body
+from sidecar.listeners.entrance import Place
+from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.rest import reply as rest_reply
 from sidecar.listeners.rest import stream as rest_stream
 from sidecar.listeners.rest.admin import STATUS, AdminRoutes
@@ -64,7 +67,7 @@ class RestListener:
 
     def __init__(
         self, settings: Settings, limits: Limits, *, desks: Desks, switch: Switch,
-        readiness: Callable[[], Sequence[Problem]],
+        readiness: Callable[[], Sequence[Problem]], certificate: Certificate | None = None,
     ) -> None:  # fmt: skip
         """`readiness` is empty when orders can be served."""
         self._settings = settings
@@ -76,10 +79,14 @@ class RestListener:
         self._pages = PublicPages(self._gate.metrics, readiness, settings.allowed_origins)
         self._streams = rest_stream.PushStreams(desks, limits, settings.allowed_origins)
         self._admin = AdminRoutes(switch, caller=self._caller, reject=self._reject, body_patience=limits.frame_timeout)
+        place = Place(
+            settings.bind, settings.port, "`--rest-port` or the setting `listeners.rest`",
+            certificate=certificate, patience=limits.handshake_timeout,
+        )  # fmt: skip
         self._http = HttpPort(
-            self._application(), settings.bind, settings.port, "`--rest-port` or the setting `listeners.rest`",
+            self._application(), place,
             bounds=Bounds(limits.max_clients, limits.handshake_timeout, stall=limits.client_stall),
-            turned_away=self._turned_away, stalled=self._stalled,
+            turned_away=self._turned_away, stalled=self._stalled, failed=partial(handshake_failed, self._gate, _IFACE),
         )  # fmt: skip
 
     def _application(self) -> web.Application:
@@ -103,7 +110,7 @@ class RestListener:
         app.router.add_route("*", "/{any:.*}", self._no_such_route, expect_handler=wait_with_the_body)
         return app
 
-    async def start(self) -> int:
+    async def start(self) -> int | str:
         return await self._http.start()
 
     def stop_accepting(self) -> None:

@@ -11,6 +11,7 @@ import ipaddress
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -18,10 +19,13 @@ import structlog
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller, Grant
-from sidecar.listeners.door import cannot_listen
+from sidecar.listeners.certificate import Certificate
+from sidecar.listeners.entrance import Entrance, Place, certificate_of
+from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.introduction import Introduction, read_introduction
 from sidecar.listeners.room import Room, notice_when_gone
 from sidecar.listeners.tcp.quarantine import Quarantine
+from sidecar.listeners.unix_socket import credentials, peer_of
 from sidecar.policy.decision import Code, Refusal
 from sidecar.relay import Relay, RelaySettings
 from sidecar.returns import Returns
@@ -71,10 +75,13 @@ class TcpDoor:
     handshake_timeout: float = 10.0
     frame_timeout: float = 30.0
     quarantine: float = 600.0
+    socket_mode: int = 0o660
+    """Of a unix socket."""
+    certificate: Certificate | None = None
 
 
 class TcpListener:
-    """Accepts clients on one port. `start` returns the port bound; raises ConfigError when it is taken."""
+    """Accepts clients at one place. `start` returns the port bound, or `unix:/path`; raises ConfigError when it is taken."""
 
     def __init__(
         self,
@@ -96,24 +103,17 @@ class TcpListener:
         self._parked: deque[TcpClient] = deque()
         self._next_sweep = 0.0
         self._networks = None if door.allowed_ips is None else [ipaddress.ip_network(each) for each in door.allowed_ips]
-        self._server: asyncio.Server | None = None
-        self.port = door.port
+        place = Place(
+            door.bind, door.port, "`--tcp-port` or the setting `listeners.tcp`", door.socket_mode,
+            door.certificate, door.handshake_timeout,
+        )  # fmt: skip
+        self._entrance = Entrance(place, partial(handshake_failed, gate, _IFACE))
 
-    async def start(self) -> int:
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: TcpClient(self), self.door.bind, self.door.port, backlog=1024
-            )
-        except (OSError, OverflowError) as error:
-            remedy = "`--tcp-port` or the setting `listeners.tcp`"
-            raise cannot_listen(self.door.bind, self.door.port, error, remedy) from None
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self.port
+    async def start(self) -> int | str:
+        return await self._entrance.open(lambda: TcpClient(self))
 
     def stop_accepting(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._entrance.close()
 
     def close_clients(self) -> None:
         for client in self.clients:
@@ -158,6 +158,7 @@ class TcpClient(asyncio.Protocol):
     __slots__ = (
         "_address",
         "_answers_left",
+        "_certificate",
         "_deadline",
         "_early",
         "_ended",
@@ -178,6 +179,7 @@ class TcpClient(asyncio.Protocol):
         self._reader = FrameReader(min(listener.door.request_cap, _STRANGER_CAP))
         self._transport: asyncio.Transport | None = None
         self._address = ""
+        self._certificate: bytes | None = None
         self._relay: Relay | None = None
         self._quarantine: Quarantine | None = None
         self._deadline = 0.0
@@ -196,8 +198,8 @@ class TcpClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         listener = self._listener
-        peer = transport.get_extra_info("peername")
-        self._address = peer[0] if isinstance(peer, tuple) else "local"
+        self._address = peer_of(transport)
+        self._certificate = certificate_of(transport)
         admitted = listener.admits(self._address)
         if not admitted or not listener.clients.has_place():
             code = Code.UPSTREAM_FULL if admitted else Code.IP_NOT_ALLOWED
@@ -211,6 +213,9 @@ class TcpClient(asyncio.Protocol):
             self._transport.abort()
             return
         notice_when_gone(transport)
+        process = credentials(transport)
+        if process is not None:
+            log.info("a client connected to a unix socket", uid=process.uid, gid=process.gid, pid=process.pid)
         self._transport.set_write_buffer_limits(high=listener.door.client_buffer // 8)
         self._deadline = asyncio.get_running_loop().time() + listener.door.handshake_timeout
         listener.clients.enter(self)

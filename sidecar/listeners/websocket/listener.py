@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +19,10 @@ from aiohttp.abc import AbstractStreamWriter
 from sidecar.border import shown
 from sidecar.gate import Gate
 from sidecar.grants import Caller
+from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
+from sidecar.listeners.entrance import Place
+from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.refusals import NATIVE
 from sidecar.listeners.room import Room, notice_when_gone
 from sidecar.listeners.websocket.client import LAST_WORDS, Backing, WsClient
@@ -46,7 +50,7 @@ class WebSocketListener:
 
     def __init__(
         self, settings: Settings, limits: Limits, *, gate: Gate, returns: Returns, pool: Pool, relay: RelaySettings,
-        spawn: Callable[..., asyncio.Task[Any]],
+        spawn: Callable[..., asyncio.Task[Any]], certificate: Certificate | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._backing = Backing(gate, returns, pool, relay, limits, spawn)
@@ -56,16 +60,19 @@ class WebSocketListener:
         self._stopping = False
         app = web.Application()
         app.router.add_route("*", "/{any:.*}", self._knock, expect_handler=wait_with_the_body)
+        place = Place(
+            settings.bind, settings.port, "`--ws-port` or the setting `listeners.websocket`",
+            certificate=certificate, patience=limits.handshake_timeout,
+        )  # fmt: skip
         self._http = HttpPort(
-            app, settings.bind, settings.port,
-            "`--ws-port` or the setting `listeners.websocket`",
+            app, place,
             bounds=Bounds(limits.max_clients + _AT_THE_DOOR, limits.handshake_timeout), turned_away=self._no_room,
-            stalled=self._does_not_read,
+            stalled=self._does_not_read, failed=partial(handshake_failed, gate, IFACE),
         )  # fmt: skip
 
     # -- Door -----------------------------------------------------------------------------------------------------
 
-    async def start(self) -> int:
+    async def start(self) -> int | str:
         return await self._http.start()
 
     def stop_accepting(self) -> None:
