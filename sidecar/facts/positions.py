@@ -1,4 +1,4 @@
-"""What an account holds and may sell (2102), and up to which of the ledger's reservations that is sure to be shown.
+"""What an account holds, may sell, and what that is worth (2102), and up to which of the ledger's reservations that is sure to be shown.
 Decides nothing: what is reserved beyond it is counted at the moment of the decision.
 
 Why nothing is sold twice. What may be sold is OpenD's `canSellQty`, less every sale that the answer may not show yet:
@@ -30,6 +30,7 @@ from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, new, reject
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.markets import security_of_report
 from sidecar.intents.model import Security
+from sidecar.policy.exact import EXACT
 from sidecar.policy.usage import Account, Position
 from sidecar.tasks import Tasks
 
@@ -138,7 +139,8 @@ class Positions:
 def read(positions: Iterable[Any]) -> tuple[dict[str, Held], frozenset[str]]:
     """What is held by symbol, and the codes of which that is not clear.
 
-    Several positions of one security are added up. Never more can be sold than is held net of what is short.
+    Several positions of one security are added up; of their prices the highest counts. Never more can be sold than is held
+    net of what is short.
     """
     prices: dict[str, Decimal] = {}
     sellable: dict[str, Decimal] = {}
@@ -151,10 +153,10 @@ def read(positions: Iterable[Any]) -> tuple[dict[str, Held], frozenset[str]]:
             unclear.add(reported.code)
             continue
         symbol, short = security.symbol, reported.positionSide == _SHORT or qty < 0
-        net[symbol] = net.get(symbol, _ZERO) + (-abs(qty) if short else qty)
-        sellable[symbol] = sellable.get(symbol, _ZERO) + (_ZERO if short else max(free, _ZERO))
+        net[symbol] = EXACT.add(net.get(symbol, _ZERO), -abs(qty) if short else qty)
+        sellable[symbol] = EXACT.add(sellable.get(symbol, _ZERO), _ZERO if short else max(free, _ZERO))
         price = _exact(reported.price)
-        if price is not None and price > 0:
+        if price is not None and price > prices.get(symbol, _ZERO):
             prices[symbol] = price
     held = {
         symbol: Held(max(_ZERO, min(free, net[symbol])), net[symbol], prices.get(symbol))

@@ -98,6 +98,31 @@ async def test_positions_of_one_security_add_up_and_never_to_more_than_is_held_n
 
 
 @pytest.mark.parametrize(
+    ("held", "net", "price"),
+    [
+        ([], 0, None),
+        ([{"qty": 10.0, "canSellQty": 4.0, "price": 480.2}], 10, Decimal("480.2")),
+        ([{"qty": -10.0, "positionSide": 1, "price": 480.2}], -10, Decimal("480.2")),
+        ([{"qty": 10.0, "positionSide": 1}], -10, None),
+        ([{"qty": 30.0, "price": 480.0}, {"qty": -10.0, "positionSide": 1, "price": 481.0}], 20, Decimal(481)),
+        ([{"qty": 30.0, "price": 481.0}, {"qty": 0.1, "price": 480.0}], Decimal("30.1"), Decimal(481)),
+        ([{"qty": 10.0, "price": 0.0}], 10, None),
+        ([{"qty": 10.0, "price": -1.0}], 10, None),
+        ([{"qty": 10.0, "price": math.nan}], 10, None),
+        ([{"qty": 10.0, "price": math.inf}], 10, None),
+    ],
+)  # fmt: skip
+async def test_what_is_held_net_and_what_a_unit_of_it_is_worth_are_told(
+    held: list[Held], net: Decimal, price: Decimal | None
+) -> None:
+    async with own_tasks() as tasks:
+        found = await Positions(HoldingsHouse(*held), tasks, lambda lag: 7).get(PAPER, TENCENT)
+    assert found is not None
+    assert (found.net, found.price) == (net, price)
+    assert found.open_buys is None and found.open_sells is None, "counted at the decision, not here"
+
+
+@pytest.mark.parametrize(
     "odd",
     [{"qty": math.nan}, {"canSellQty": math.inf}, {"positionSide": -1}, {"secMarket": 0}, {"secMarket": 4711}],
 )  # fmt: skip
