@@ -74,8 +74,16 @@ def do_open(name, kind, key=None, **options):
 
 
 def do_call(context, method, args, kwargs):
-    """Any method of a context, by name."""
+    """Any method of a context, by name. Legs of a combo come as maps of their attributes."""
+    if "combo_leg_list" in kwargs:
+        kwargs["combo_leg_list"] = [_leg(each) for each in kwargs["combo_leg_list"]]
     return getattr(CONTEXTS[context], method)(*args, **kwargs)
+
+
+def _leg(fields):
+    made = futu.ComboLeg()
+    made.__dict__.update(fields)
+    return made
 
 
 def do_raw(context, query, kwargs):

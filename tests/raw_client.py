@@ -111,6 +111,14 @@ class RawClient:
         c2s.orderID, c2s.orderIDEx, c2s.modifyOrderOp = 0, order_id_ex, 2
         return request
 
+    def change_request(self, order_id_ex: str, *, op: int = 1, acc_id: int = PAPER_HK, **fields: float) -> Any:
+        """A 2205 that says what is in `fields` (`qty`, `price`, ...) and leaves the rest as it is."""
+        request = self.cancel_request(order_id_ex, acc_id=acc_id)
+        request.c2s.modifyOrderOp = op
+        for name, value in fields.items():
+            setattr(request.c2s, name, value)
+        return request
+
 
 def state_request() -> Any:
     """A 1002, the cheapest read there is."""
