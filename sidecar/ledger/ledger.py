@@ -145,11 +145,15 @@ class Ledger:
         that was asked for at `sequence`: the open orders whole, whatever is filled of them, and what ended too late for the
         fact to be sure to show it. None as for `selling_since`.
         """
-        found = {entry.reservation.decision_id: entry.reservation for entry in self._not_shown(acc_id, sequence)}
-        for entry in (*self._book.open.of_account(acc_id), *self._timeline.ended_since(acc_id, sequence)):
-            if entry.state.counts_in_daily_value:
-                found[entry.reservation.decision_id] = entry.reservation
-        return units(found.values(), symbol)
+        ended = {
+            entry.reservation.decision_id: entry.reservation
+            for entry in (*self._not_shown(acc_id, sequence), *self._timeline.ended_since(acc_id, sequence))
+            if entry.state.counts_in_daily_value and not entry.is_open
+        }
+        working, over = self._book.open.units(acc_id, symbol), units(ended.values(), symbol)
+        if working is None or over is None:
+            return None
+        return EXACT.add(working[0], over[0]), EXACT.add(working[1], over[1])
 
     # The life of a reservation
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from ledger_making import ACCOUNT, Clock, MemoryStore, open_ledger, reservation, utc_day
 
+from sidecar.ledger.open_orders import units
 from sidecar.ledger.reservation import Reservation
 
 RATE_CAP = 5
@@ -43,7 +44,7 @@ class Trading(RuleBasedStateMachine):
         self.open.append(made.decision_id)
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data(), outcome=st.sampled_from(["release", "forward", "accept", "refuse", "fail"]))
+    @rule(data=st.data(), outcome=st.sampled_from(["release", "forward", "accept", "refuse", "fail", "end"]))
     def settle(self, data: st.DataObject, outcome: str) -> None:
         decision_id = data.draw(st.sampled_from(self.open))
         if outcome == "release":
@@ -54,6 +55,9 @@ class Trading(RuleBasedStateMachine):
             return
         elif outcome == "accept":
             self.ledger.accepted(decision_id, len(self.made), f"EX{decision_id}")
+            return
+        elif outcome == "end":
+            self.ledger.order_ended(ACCOUNT, 0, f"EX{decision_id}")
             return
         elif outcome == "refuse":
             self.ledger.refused_by_opend(decision_id)
@@ -101,6 +105,14 @@ class Trading(RuleBasedStateMachine):
         today = utc_day(self.clock.now)
         used = self.ledger.usage("bot", self.clock.now).daily_value.get("HKD", Decimal(0))
         assert used == sum((value for day, value in days.items() if day >= today), Decimal(0))
+
+    @invariant()
+    def what_is_open_is_what_may_still_work(self) -> None:
+        book = self.ledger._book
+        working = [entry for entry in book if entry.state.counts_in_daily_value and entry.ended is None]
+        assert self.ledger.open_orders("bot") == len(working)
+        assert set(book.open.of_account(ACCOUNT)) == set(working)
+        assert book.open.units(ACCOUNT, "HK.00700") == units([each.reservation for each in working], "HK.00700")
 
     @invariant()
     def the_unsettled_are_those_nobody_has_told_about(self) -> None:
