@@ -194,6 +194,28 @@ def test_the_file_halt_cancels_with_no_command_at_all_once_for_each_time_it_appe
     eventually(lambda: not sandbox.working(), 10, "an empty account")
 
 
+def test_a_real_account_with_stock_connect_orders_is_emptied_by_market_and_those_one_by_one(
+    stage: Stage, sandbox: LiveSandbox
+) -> None:
+    key = stage.keys.add("bot", *TRADES)
+    sidecar = stage.sidecar(sandbox.port)
+    sdk = bot(stage, sidecar, key)
+    fill_book(sdk, 4)
+    sdk.open("connect", "trade", filter_trdmarket="HKCC")
+    for number in range(2):
+        placed = sdk.call(
+            "connect", "place_order", price=300.0 + number, qty=100, code="SZ.300750", trd_side="SELL", trd_env="REAL",
+            acc_id=REAL,
+        )  # fmt: skip
+        assert placed.ok, placed.data
+    sandbox.limit()
+    code, said = Command(sidecar, "halt", "--reason", "x", "--cancel-orders").end(30)
+    assert code == 0, said
+    assert sandbox.working() == []
+    sent = [record.c2s for record in sandbox.received(MODIFY_ORDER)]
+    assert [(one.get("forAll", False), one.get("trdMarket", 0)) for one in sent] == [(True, 1)] + [(False, 0)] * 2
+
+
 def test_what_a_restart_interrupts_goes_on_and_a_resume_ends_it(stage: Stage, sandbox: LiveSandbox) -> None:
     key = stage.keys.add("bot", *TRADES)
     sidecar = stage.sidecar(sandbox.port)
