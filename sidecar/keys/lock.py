@@ -25,9 +25,10 @@ def exclusive(path: Path, patience: float = 30.0, *, create: bool = True) -> Ite
 
     The file stays behind: deleting it would let two processes hold two locks of one name. Without `create` it must exist.
     """
-    made = os.O_CREAT if create else 0
+    # An owner may edit a file that is read-only, by replacing it; elsewhere (NFS) a lock takes the right to write.
+    mode = os.O_RDWR | os.O_CREAT if create else os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
     try:
-        descriptor = os.open(path, os.O_RDWR | made | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), 0o600)
+        descriptor = os.open(path, mode | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), 0o600)
     except OSError as error:
         raise ConfigError(
             f"the lock file `{path}` cannot be opened: {(error.strerror or str(error)).lower()}"

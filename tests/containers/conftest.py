@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from engine import Engine
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """With the image built: `engine.IMAGE`. The first test to ask for it waits for that."""
     made = Engine(tmp_path_factory.mktemp("engine"))
     made.build()
-    return made
+    yield made
+    made.prune()

@@ -63,15 +63,16 @@ class Engine:
         self.environ = {**os.environ, "CONTAINERS_CONF": str(conf), "BUILDAH_FORMAT": "docker"}
 
     def run(
-        self, *arguments: str, check: bool = True, timeout: float = 300, program: str = "podman"
+        self, *arguments: str, check: bool = True, timeout: float = 300, program: str = "podman", **variables: str
     ) -> subprocess.CompletedProcess[str]:
+        """`variables` are put into the environment."""
         done = subprocess.run(
             [program, *arguments],
             capture_output=True,
             text=True,
             check=False,
             timeout=timeout,
-            env=self.environ,
+            env={**self.environ, **variables},
             cwd=PROJECT,
         )
         assert not check or done.returncode == 0, (
@@ -120,14 +121,19 @@ class Engine:
             shutil.rmtree(root, ignore_errors=True)
 
     def build(self) -> str:
-        """The image, by the Dockerfile, with this machine's pip settings and certificates."""
+        """The image, as docker-compose.yml has it built, with this machine's pip settings and certificates."""
         lent = [path for path in ("/etc/pip.conf", "/etc/ssl/certs") if Path(path).exists()]
-        volumes = [word for path in lent for word in ("--volume", f"{path}:{path}:ro")]
-        self.run(
-            "build", "--quiet", "--network", "host", *volumes, "--build-arg", f"PYTHON_IMAGE={self.base()}", "--tag", IMAGE, ".",
-            timeout=900,
-        )  # fmt: skip
+        options = ["--network host", *(f"--volume {path}:{path}:ro" for path in lent)]
+        compose = ("-f", "docker-compose.yml", f"--podman-build-args={' '.join(options)}", "build", "sidecar")
+        variables = {"SIDECAR_IMAGE": IMAGE, "PYTHON_IMAGE": self.base()}
+        self.run(*compose, program=tool("podman-compose"), timeout=900, **variables)
         return IMAGE
+
+    def prune(self) -> None:
+        """Images of earlier runs, which lost their name to this one's."""
+        self.run(
+            "image", "prune", "--force", "--filter", "label=org.opencontainers.image.title=opend-sidecar", check=False
+        )
 
     # -- containers -----------------------------------------------------------------------------------------------
 

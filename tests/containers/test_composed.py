@@ -46,11 +46,7 @@ class Composed:
 
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["--in-pod=false", "-p", self.project, "-f", self.file, "--profile", "sandbox", *arguments]
-        environ, self.engine.environ = self.engine.environ, {**self.engine.environ, **self.environ}
-        try:
-            return self.engine.run(*command, program=tool("podman-compose"))
-        finally:
-            self.engine.environ = environ
+        return self.engine.run(*command, program=tool("podman-compose"), **self.environ)
 
     def up(self, *services: str) -> float:
         """Start services; the seconds until the sidecar can serve orders."""

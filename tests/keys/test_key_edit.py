@@ -227,3 +227,10 @@ def test_without_the_lock_the_concurrency_test_would_notice(tmp_path: Path, monk
 
     edit(path, meanwhile, None)
     assert {record.key.id for record in load(path, None).records} == {"first", "third"}
+
+
+def test_the_owner_may_edit_a_file_that_is_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.chmod(0o400)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as it is for owners who are not root
+    edit(path, adding("new"), None)
+    assert [record.key.id for record in load(path, None).records][-1] == "new"
