@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_FLOOR, Context, Decimal
+from decimal import Decimal
 
 import structlog
 
@@ -15,11 +15,8 @@ from sidecar.errors import UpstreamError
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.asking import House, Rejected
 from sidecar.facts.day_profit import day_profit
-from sidecar.policy.currency import Rates
+from sidecar.policy.currency import Rates, exchange_into
 from sidecar.policy.exact import EXACT
-
-_AGAINST_IT = Context(prec=50, rounding=ROUND_FLOOR)
-"""A quotient that cannot be exact makes a gain smaller and a loss larger."""
 
 LOOK_EVERY = 30.0
 """Seconds between two looks at one account."""
@@ -103,22 +100,15 @@ class LossWatch:
 
 
 def loss_in(currency: str, profit: Mapping[str, Decimal], rates: Rates | None, now: datetime) -> Decimal | Rejected:
-    """One amount, above 0 where it is a loss. Rejected where a currency has no rate, or the rates are too old."""
-    total = Decimal(0)
+    """One amount, above 0 where it is a loss; what does not come out even is rounded to more of one. Rejected where a
+    currency has no rate, or the rates cannot be used.
+    """
+    into, total = exchange_into(currency, rates, now), Decimal(0)
     for one, amount in profit.items():
         if not amount:
             continue
-        if one != currency:
-            converted = None if rates is None else _converted(amount, one, currency, rates, now)
-            if converted is None:
-                return Rejected(f"there is no rate of exchange between {one} and {currency} (policy.fx)")
-            amount = converted
-        total = EXACT.subtract(total, amount)
+        loss = into.convert(EXACT.minus(amount), one)
+        if loss is None:
+            return Rejected(f"{into.lacks(one)}")
+        total = EXACT.add(total, loss)
     return total
-
-
-def _converted(amount: Decimal, of: str, to: str, rates: Rates, now: datetime) -> Decimal | None:
-    if (now.date() - rates.as_of).days > rates.max_age_days:
-        return None
-    one, other = (Decimal(1) if each == rates.base else rates.per_unit.get(each) for each in (of, to))
-    return None if one is None or other is None else _AGAINST_IT.divide(EXACT.multiply(amount, one), other)

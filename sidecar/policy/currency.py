@@ -83,19 +83,22 @@ class Exchange:
 
 
 def exchange(cap_currency: str | None, rates: Rates | None, now: datetime) -> Exchange | None:
-    """None where each amount stays in its own currency. `now` is aware; the age of rates counts in days of UTC."""
-    if cap_currency is None:
-        return None
+    """As `exchange_into`; None where each amount stays in its own currency."""
+    return None if cap_currency is None else exchange_into(cap_currency, rates, now)
+
+
+def exchange_into(currency: str, rates: Rates | None, now: datetime) -> Exchange:
+    """`now` is aware; the age of rates counts in days of UTC."""
     if rates is None:
-        return Exchange(cap_currency, None, "the settings have no rates of exchange (policy.fx)")
+        return Exchange(currency, None, "the settings have no rates of exchange (policy.fx)")
     if now.tzinfo is None:
-        return Exchange(cap_currency, None, "what day it is cannot be told")
+        return Exchange(currency, None, "what day it is cannot be told")
     age = (now.astimezone(UTC).date() - rates.as_of).days
     if age > rates.max_age_days:
         old = f"the rates of exchange are of {rates.as_of}, {age} days old, and may be used for {rates.max_age_days}"
-        return Exchange(cap_currency, None, f"{old} (policy.fx)")
+        return Exchange(currency, None, f"{old} (policy.fx)")
     if age < -_AHEAD:
         return Exchange(
-            cap_currency, None, f"the rates of exchange are of {rates.as_of}, which is still to come (policy.fx)"
+            currency, None, f"the rates of exchange are of {rates.as_of}, which is still to come (policy.fx)"
         )
-    return Exchange(cap_currency, rates)
+    return Exchange(currency, rates)
