@@ -19,7 +19,8 @@ from sidecar.wire.catalog import CATALOG, Direction, Permission, Row
 class Caller:
     """Who speaks on one connection: the listener's name, the key's id (None when it showed none), the client's address.
 
-    `digest` of the secret it showed: the id may have got a new secret since. None for listeners bound to a key.
+    `digest` of the secret it showed: the id may have got a new secret since. None for listeners bound to a key, and where the
+    client's certificate says who it is.
     """
 
     iface: str
@@ -30,6 +31,10 @@ class Caller:
     """Whether `digest` is that of the secret's MD5, which is all that the official JavaScript SDK sends."""
     endpoint: str = ""
     """The route or tool it came by, as the audit names it; "" where proto ids are spoken and the id says it."""
+    certificate: bytes | None = None
+    """SHA-256 of the certificate it showed in its TLS handshake, which no key need list."""
+    by_certificate: bool = False
+    """Whether nothing but `certificate` says whose key it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,16 @@ class Grant:
         if env is TrdEnv.REAL:  # the SDK unlocks only where it sees a real account
             return Scope.TRADE_REAL in key.scopes or Scope.TRADE_UNLOCK in key.scopes
         return Scope.TRADE_SIMULATE in key.scopes
+
+
+_TWO_KEYS = Refusal(Code.KEY_UNKNOWN, "the client certificate is that of another key than the one shown")
+
+
+def _listed_nowhere(certificate: bytes | None) -> Refusal:
+    shown = "" if certificate is None else f" with the SHA-256 {certificate.hex()}"
+    return Refusal(
+        Code.KEY_UNKNOWN, f"no key lists the client certificate{shown} in client_certs, and no key was shown"
+    )
 
 
 class Grants:
@@ -93,26 +108,41 @@ class Grants:
     def revision(self) -> str:
         return self._keys.ring.revision
 
-    def identify(self, iface: str, plaintext: str, address: str) -> Caller:
+    def identify(self, iface: str, plaintext: str, address: str, certificate: bytes | None = None) -> Caller:
         """The caller who showed this secret; its `key_id` is None when no key has it."""
         key = self._keys.ring.find(plaintext)
-        return Caller(iface, None if key is None else key.id, address, digest_of(plaintext))
+        return Caller(iface, None if key is None else key.id, address, digest_of(plaintext), certificate=certificate)
 
-    def identify_md5(self, iface: str, md5_hex: str, address: str) -> Caller:
+    def identify_md5(self, iface: str, md5_hex: str, address: str, certificate: bytes | None = None) -> Caller:
         """As `identify`, by the MD5 (hex) of the secret. What is no MD5 belongs to no key."""
         digest = ws_digest_of(md5_hex) or b""
         key = self._keys.ring.find_ws_digest(digest)
-        return Caller(iface, None if key is None else key.id, address, digest, by_md5=True)
+        key_id = None if key is None else key.id
+        return Caller(iface, key_id, address, digest, by_md5=True, certificate=certificate)
+
+    def identify_certificate(self, iface: str, certificate: bytes, address: str) -> Caller:
+        """As `identify`, for a client that shows a certificate (its SHA-256) and no secret."""
+        key = self._keys.ring.find_certificate(certificate)
+        key_id = None if key is None else key.id
+        return Caller(iface, key_id, address, certificate=certificate, by_certificate=True)
 
     def of(self, caller: Caller) -> Grant | Refusal:
         """INVARIANT: asked for every request and every push, so that a reload holds from the next one on."""
         ring = self._keys.ring
+        named = None if caller.certificate is None else ring.find_certificate(caller.certificate)
         if caller.digest is not None:
             key = ring.find_ws_digest(caller.digest) if caller.by_md5 else ring.find_digest(caller.digest)
-            if key is not None and caller.key_id is not None and key.id != caller.key_id:
-                key = None
+        elif caller.by_certificate:
+            key = named
         else:
             key = None if caller.key_id is None else ring.get(caller.key_id)
+        if key is not None and caller.key_id is not None and key.id != caller.key_id:
+            key = None
+        if named is not None and named is not key and not caller.by_certificate:
+            # SECURITY: a client that shows both is one key or none. The same answer whether or not the secret is good
+            return _TWO_KEYS
+        if key is None and caller.by_certificate and caller.key_id is None:
+            return _listed_nowhere(caller.certificate)
         absent = (
             Code.KEY_REVOKED
             if caller.key_id is not None

@@ -14,8 +14,12 @@ from sidecar.keys.advice import advice
 from sidecar.keys.container import address_advice, in_bridge
 from sidecar.keys.file import KeysFile, load
 from sidecar.keys.machine import default_zone, machine_id
+from sidecar.listeners.certificate import Certificate
 from sidecar.unlocking import trade_password
 from sidecar.wire.encryption import RsaKey
+
+_SOON = 14
+"""Days before a certificate expires in which that is worth a word."""
 
 
 @click.command("check-config")
@@ -46,6 +50,7 @@ class _Report:
         for text in warnings_of(settings):
             self._doubt(text)
         self._rsa_keys(settings)
+        self._certificates(settings)
         self._trade_password(settings)
         return settings
 
@@ -87,6 +92,24 @@ class _Report:
                 self._bad(f"setting `{setting}`: {error}")
             else:
                 self._good(f"setting `{setting}`: `{path}`")
+
+    def _certificates(self, settings: Settings) -> None:
+        for name, door in settings.listeners.named():
+            if not door.tls.on:
+                continue
+            try:
+                certificate = Certificate(name, door.tls)
+            except ConfigError as error:
+                self._bad(str(error))
+                continue
+            for text in certificate.warnings:
+                self._doubt(text)
+            if certificate.problem is not None:
+                self._doubt(certificate.problem)
+                continue
+            days = (certificate.expires_at - datetime.now(UTC)).days
+            text = f"setting `{name}.tls`: `{door.tls.cert}`, {days} days until it expires"
+            (self._good if days >= _SOON else self._doubt)(text)
 
     def _rates(self, settings: Settings, loaded: KeysFile) -> None:
         fx, capped = (

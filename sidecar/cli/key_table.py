@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, time
 from decimal import Decimal
 
@@ -13,14 +13,16 @@ from rich.text import Text
 from sidecar.policy.key import HoursWindow, Key
 
 
-def table(keys: Iterable[Key], now: datetime) -> Table:
-    """One row a key. `now` is aware; expired keys say so."""
+def table(keys: Iterable[Key], now: datetime, certificates: Mapping[str, int] | None = None) -> Table:
+    """One row a key. `now` is aware; expired keys say so. `certificates`: how many client certificates are a key, by its id."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("ID", "SCOPES", "LIMITS", "BOUND", "EXPIRES", "NOTE"):
         made.add_column(column, overflow="fold")
     for key in keys:
         scopes = ",".join(sorted(scope.value for scope in key.scopes))
-        made.add_row(*map(_cell, (key.id, scopes, limits(key), bound(key), _expires(key, now), key.note or "")))
+        where = bound(key, (certificates or {}).get(key.id, 0))
+        cells = key.id, scopes, limits(key), where, _expires(key, now), key.note or ""
+        made.add_row(*map(_cell, cells))
     return made
 
 
@@ -70,11 +72,12 @@ def limits(key: Key) -> str:
     return ",".join(parts) or "-"
 
 
-def bound(key: Key) -> str:
-    """`*` for any machine, `FROZEN`, or how many machines."""
+def bound(key: Key, certificates: int = 0) -> str:
+    """`*` for any machine, `FROZEN`, or how many machines; and how many client certificates show the key."""
+    machines = "FROZEN" if key.frozen else f"{len(key.allowed_machines or ())} machine(s)"
     if key.allowed_machines is None:
-        return "*"
-    return "FROZEN" if key.frozen else f"{len(key.allowed_machines)} machine(s)"
+        machines = "*"
+    return f"{machines}, {certificates} certificate(s)" if certificates else machines
 
 
 def _expires(key: Key, now: datetime) -> str:

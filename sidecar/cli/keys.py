@@ -55,7 +55,9 @@ def _where(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _admin(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--admin", metavar="HOST:PORT", help="Admin listener of the running sidecar.")(command)
+    return click.option("--admin", metavar="HOST:PORT|unix:PATH", help="Admin listener of the running sidecar.")(
+        command
+    )
 
 
 @click.command("gen-key")
@@ -90,6 +92,11 @@ def _admin(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--hours-window", multiple=True, metavar="HH:MM-HH:MM", help="When it may trade; may be repeated.")
 @click.option("--timezone", help="Zone of --hours-window, e.g. Asia/Hong_Kong  [default: this machine's]")
 @click.option("--allowed-ips", help="Client addresses, e.g. 127.0.0.1,10.0.0.0/24")
+@click.option(
+    "--client-certs",
+    metavar="SHA256|FILE,...",
+    help="TLS client certificates that show this key as its secret does, as files or by fingerprint.",
+)
 @click.option("--bind-this-machine", is_flag=True, help="The key works only where the sidecar runs on this machine.")
 @click.option("--bind-machines", help="The same, for machines by fingerprint (machine-id --for-key ID).")
 @_where
@@ -126,7 +133,8 @@ def list_keys(keys_file: Path | None, config: Path | None) -> None:
     loaded = load(place.file, place.zone)
     # Into a pipe nothing is cut to the width of a screen.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(table([record.key for record in loaded.records], datetime.now(UTC)))
+    certificates = {record.key.id: len(record.client_certs) for record in loaded.records}
+    console.print(table([record.key for record in loaded.records], datetime.now(UTC), certificates))
     _warn(loaded.warnings)
 
 

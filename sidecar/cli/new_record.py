@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 
 from sidecar.border import seconds, shown
 from sidecar.errors import ConfigError
@@ -28,6 +33,7 @@ def new_record(key_id: str, plaintext: str, given: dict[str, Any], zone: tzinfo 
         "id": key_id,
         "hash": f"sha256:{hash_of(plaintext)}",
         "ws_hash": f"sha256:{ws_hash_of(plaintext)}",
+        "client_certs": _certificates(given["client_certs"]),
         "scopes": scopes,
         "created_at": _written(now),
         "expires_at": _expiry(given["expires"], now),
@@ -68,6 +74,29 @@ def listed(flag: str, text: str | None) -> list[str] | None:
             f"{flag} {shown(text)} has an empty entry; write values with commas between, or leave the flag out"
         )
     return parts
+
+
+def _certificates(text: str | None) -> list[str] | None:
+    """Fingerprints as they are, and those of certificates in PEM files."""
+    parts = listed("--client-certs", text)
+    return None if parts is None else list(dict.fromkeys(_fingerprint(part) for part in parts))
+
+
+def _fingerprint(text: str) -> str:
+    try:
+        return fields.certificate(text).hex()
+    except ValueError:
+        pass
+    path = Path(text).expanduser()
+    try:
+        own = x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError:
+        raise ConfigError(
+            f"--client-certs {shown(text)} is neither the SHA-256 of a certificate (64 hex digits) nor a file that can be read"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(f"--client-certs {shown(text)} holds no certificate in PEM form") from None
+    return own.fingerprint(hashes.SHA256()).hex()
 
 
 def _acc_ids(text: str | None) -> list[int] | None:

@@ -123,4 +123,20 @@ def _clashes(entries: list[Any]) -> list[Problem]:
                 text = f"is also that of key {other}; one secret cannot be two keys: make a new one with `gen-key`"
                 problems.append(Problem(shown(name), field, text))
             owners.setdefault(digest, name)
+        for certificate in _certificates(raw.get("client_certs")):
+            if owners.setdefault(certificate, name) != name:
+                other = shown(owners[certificate])
+                text = f"a certificate is also listed for key {other}; one certificate cannot be two keys"
+                problems.append(Problem(shown(name), "client_certs", text))
     return problems
+
+
+def _certificates(raw: object) -> set[str]:
+    """Those listed, in one form; what is none is for the record's own reading to say."""
+    if not isinstance(raw, list):
+        return set()
+    return {f"certificate {_one_form(each)}" for each in raw if isinstance(each, str)}
+
+
+def _one_form(text: str) -> str:
+    return text.removeprefix("sha256:").replace(":", "").lower()

@@ -31,6 +31,8 @@ _ID = re.compile(r"\w[\w.@+-]{0,63}")
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 # As orders carry them (intents.markets): upper case, but for the endings of continuous futures.
 _CODE = re.compile(r"[A-Z0-9._/-]{1,47}(?:main|current|next)?")
+_CERTIFICATE = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31})")
+"""As people find it: 64 hex digits, or with colons as `openssl x509 -fingerprint` prints them."""
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]|24):([0-5][0-9])")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)?")
 _LARGEST_CAP = Decimal(10) ** 15
@@ -69,6 +71,22 @@ def digest(value: object) -> bytes:
             "is not 64 hex digits (SHA-256, with or without `sha256:` before them); make the record with `gen-key`"
         )
     return bytes.fromhex(match.group(1))
+
+
+def certificates(value: object) -> frozenset[bytes]:
+    return _each(value, certificate, "it would name no client; remove the field or list certificates")
+
+
+def certificate(value: object) -> bytes:
+    """The SHA-256 of a certificate (of its DER form), 32 bytes."""
+    text = _text(value)
+    match = _CERTIFICATE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{shown(text)} is not the SHA-256 of a certificate (64 hex digits); "
+            "`openssl x509 -in CERT -noout -fingerprint -sha256` shows it"
+        )
+    return bytes.fromhex(match.group(1).replace(":", ""))
 
 
 def scopes(value: object) -> frozenset[Scope]:

@@ -41,11 +41,13 @@ _UNENFORCED = "is a rule this version does not enforce yet; remove it (it would 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key with what proves it: `hash` and `ws_hash` are 32 bytes (SHA-256)."""
+    """A key with what proves it: `hash`, `ws_hash` and each of `client_certs` are 32 bytes (SHA-256)."""
 
     key: Key
     hash: bytes = dataclasses.field(repr=False)
     ws_hash: bytes | None = dataclasses.field(repr=False)
+    client_certs: frozenset[bytes] = frozenset()
+    """Of the TLS client certificates that show this key as its secret does; public."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class _Record(BaseModel):
     hash: Annotated[bytes, PlainValidator(fields.digest)]
     scopes: Annotated[frozenset[Scope], PlainValidator(fields.scopes)]
     ws_hash: Annotated[bytes | None, _absent_or(fields.digest)] = None
+    client_certs: Annotated[frozenset[bytes] | None, _absent_or(fields.certificates)] = None
     created_at: Annotated[datetime | None, _absent_or(fields.moment)] = None
     expires_at: Annotated[datetime | None, _absent_or(fields.moment)] = None
     note: Annotated[str | None, _absent_or(fields.note)] = None
@@ -233,7 +236,7 @@ def _stored(record: _Record, default_zone: tzinfo | None) -> StoredKey:
         allowed_machines=record.allowed_machines,
         allowed_ips=record.allowed_ips,
     )
-    return StoredKey(key, record.hash, record.ws_hash)
+    return StoredKey(key, record.hash, record.ws_hash, record.client_certs or frozenset())
 
 
 def _warnings(record: _Record, name: str, default_zone: tzinfo | None) -> list[str]:

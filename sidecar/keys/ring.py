@@ -37,7 +37,7 @@ _WRONG_ADDRESS: Final = Refusal(Code.IP_NOT_ALLOWED, "the key may not be used fr
 class Ring:
     """One revision of the keys; never changes. A new file makes a new ring."""
 
-    __slots__ = ("_by_hash", "_by_id", "_by_ws_hash", "revision")
+    __slots__ = ("_by_certificate", "_by_hash", "_by_id", "_by_ws_hash", "revision")
 
     def __init__(self, records: Iterable[StoredKey], revision: str) -> None:
         self.revision: Final = revision
@@ -45,6 +45,7 @@ class Ring:
         self._by_id = {record.key.id: record for record in records}
         self._by_hash = {record.hash: record for record in self._by_id.values()}
         self._by_ws_hash = {record.ws_hash: record for record in self._by_id.values() if record.ws_hash is not None}
+        self._by_certificate = {digest: record.key for record in self._by_id.values() for digest in record.client_certs}
 
     def find(self, plaintext: str) -> Key | None:
         """The key a client presented. Whether it may be used is `standing`'s to say."""
@@ -67,6 +68,11 @@ class Ring:
         if record is None or record.ws_hash is None or not hmac.compare_digest(record.ws_hash, digest):
             return None
         return record.key
+
+    def find_certificate(self, digest: bytes) -> Key | None:
+        """The key that lists the client certificate with this SHA-256. A fingerprint is no secret: the TLS handshake has proven
+        that the client has the certificate's private key."""
+        return self._by_certificate.get(digest)
 
     def get(self, key_id: str) -> Key | None:
         """The key of that id, for listeners bound to one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from certificates import Authority, Pair
 from click.testing import CliRunner, Result
 
 from sidecar.cli.check_config import check_config
@@ -165,3 +166,42 @@ def test_a_keys_file_without_keys_is_doubted(keys: Path) -> None:
 def test_addresses_open_to_the_network_are_doubted(tmp_path: Path, keys: Path) -> None:
     text = f"keys: {{file: {keys}}}\nlisteners: {{tcp: [{{bind: 0.0.0.0}}]}}"
     assert "! listener 0.0.0.0:11110 takes keys in clear" in check("--config", settings(tmp_path, text)).output
+
+
+# -- certificates ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ca")
+
+
+def with_tls(tmp_path: Path, keys: Path, pair: Pair) -> Result:
+    tls = f"{{cert: {pair.cert}, key: {pair.key}}}"
+    return check("--config", settings(tmp_path, f"keys: {{file: {keys}}}\nlisteners: {{rest: {{tls: {tls}}}}}"))
+
+
+def test_a_certificate_is_looked_at_before_it_is_needed(tmp_path: Path, keys: Path, authority: Authority) -> None:
+    pair = authority.issue("server")
+    result = with_tls(tmp_path, keys, pair)
+    assert result.exit_code == 0
+    assert f"✓ setting `listeners.rest.tls`: `{pair.cert}`, 29 days until it expires" in result.output
+
+
+def test_a_certificate_that_run_would_refuse_fails(tmp_path: Path, keys: Path, authority: Authority) -> None:
+    pair = authority.issue("server")
+    pair.key.chmod(0o644)
+    result = with_tls(tmp_path, keys, pair)
+    assert result.exit_code == 1
+    assert f"✗ setting `listeners.rest.tls`: others may use the private key `{pair.key}`" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("days", "said"), [(5, "4 days until it expires"), (-1, "listeners.rest: the certificate expired at")]
+)
+def test_a_certificate_that_ends_soon_or_has_ended_is_doubted(
+    tmp_path: Path, keys: Path, authority: Authority, days: float, said: str
+) -> None:
+    result = with_tls(tmp_path, keys, authority.issue("server", days=days, since=20))
+    assert result.exit_code == 0
+    assert any(line.startswith("! ") and said in line for line in result.output.splitlines())

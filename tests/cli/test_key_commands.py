@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import pytest
+from certificates import Authority
 from click.testing import CliRunner, Result
 
 from sidecar.cli.keys import bind_key, gen_key, list_keys, machine_id, revoke_key
@@ -171,6 +172,20 @@ def test_a_key_whose_orders_are_cancelled_when_its_client_is_gone_needs_no_numbe
     made(path, "--cancel-on-disconnect", "--scopes", "trade:simulate")
     assert raw(path)["cancel_on_disconnect"] is True
     assert "no-short,gone=30s" in done(list_keys, "--keys-file", path)
+
+
+def test_client_certificates_are_named_by_file_or_by_fingerprint(path: Path, tmp_path: Path) -> None:
+    bot = Authority(tmp_path / "ca").issue("bot", client=True)
+    colons = ":".join(["AB"] * 32)
+    made(path, "--client-certs", f"{bot.cert}, {colons},{'ab' * 32}")
+    assert raw(path)["client_certs"] == [bot.fingerprint, "ab" * 32]
+    assert "*, 2 certificate(s)" in done(list_keys, "--keys-file", path)
+
+
+def test_a_client_certificate_that_is_none_is_refused(path: Path, tmp_path: Path) -> None:
+    assert "`none.pem` is neither the SHA-256 of a certificate" in refused_key(path, "--client-certs", "none.pem")
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    assert "holds no certificate in PEM form" in refused_key(path, "--client-certs", tmp_path / "key.pem")
 
 
 def test_a_key_without_hours_needs_no_zone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from sidecar.desks import Desks, Reply
 from sidecar.errors import BodyError
 from sidecar.gate import Refused
 from sidecar.grants import Caller
-from sidecar.listeners.bearer import bearer
+from sidecar.listeners.bearer import identified
 from sidecar.listeners.grpc.call import Call, Denied, Unreadable
 from sidecar.listeners.grpc.guard import IFACE
 from sidecar.listeners.grpc.messages import SERVICE, FutuRequest, FutuResponse, PushEvent, SubscribePushRequest
@@ -65,12 +64,10 @@ class FutuOpenD:
 
     def _identify(self, call: Call, endpoint: str = "") -> tuple[Caller, Refusal | None]:
         """Who calls, and why its key is not good."""
-        secret = bearer(call.texts("authorization"))
-        if isinstance(secret, Refusal):
-            return Caller(IFACE, None, call.address, endpoint=endpoint), secret
-        caller = self._gate.grants.identify(IFACE, secret, call.address)
-        if endpoint:
-            caller = replace(caller, endpoint=endpoint)
+        nobody = Caller(IFACE, None, call.address, endpoint=endpoint, certificate=call.connection.certificate)
+        caller, none_shown = identified(self._gate.grants, nobody, call.texts("authorization"))
+        if none_shown is not None:
+            return caller, none_shown
         grant = self._gate.grants.of(caller)
         return caller, grant if isinstance(grant, Refusal) else None
 

@@ -6,7 +6,6 @@ The SDK is optional (`pip install 'opend-sidecar[mcp]'`) and loaded when the doo
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,10 @@ from aiohttp import web
 from sidecar.desks import Desks
 from sidecar.errors import BodyError
 from sidecar.grants import Caller
-from sidecar.listeners.bearer import bearer
+from sidecar.listeners.bearer import identified
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
-from sidecar.listeners.entrance import Place
+from sidecar.listeners.entrance import Place, certificate_of
 from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.mcp.http import allowed_origin, rpc_error, scope_of, unfit, unreadable
 from sidecar.listeners.refusals import NATIVE
@@ -138,11 +137,10 @@ class McpListener:
     def _caller(self, request: web.Request) -> Caller | web.Response:
         """Who asks, or how it is told that its key is no good."""
         gate, address = self._desks.gate, request.remote or "local"
-        stranger = Caller(_IFACE, None, address, endpoint=PATH)
-        secret = bearer(request.headers.getall("Authorization", []))
-        if isinstance(secret, Refusal):
-            return self._no(stranger, secret)
-        caller = replace(gate.grants.identify(_IFACE, secret, address), endpoint=PATH)
+        stranger = Caller(_IFACE, None, address, endpoint=PATH, certificate=certificate_of(request.transport))
+        caller, none_shown = identified(gate.grants, stranger, request.headers.getall("Authorization", []))
+        if none_shown is not None:
+            return self._no(caller, none_shown)
         grant = gate.grants.of(caller)
         return self._no(caller, grant) if isinstance(grant, Refusal) else caller
 

@@ -20,9 +20,10 @@ from sidecar.errors import BodyError
 from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners.admin import Problem
+from sidecar.listeners.bearer import identified
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, Handler, HttpPort, wait_with_the_body
-from sidecar.listeners.entrance import Place
+from sidecar.listeners.entrance import Place, certificate_of
 from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.rest import reply as rest_reply
 from sidecar.listeners.rest import stream as rest_stream
@@ -35,7 +36,6 @@ from sidecar.listeners.rest.request import (
     key_in_url,
     malformed,
     printable,
-    secret_of,
     take_dry_run,
     tree_of_query,
 )
@@ -179,16 +179,17 @@ class RestListener:
 
     def _caller(self, request: web.Request, endpoint: str) -> Caller | web.Response:
         """Who asks, whether or not the key is good."""
-        secret = secret_of(request)
-        caller = Caller(_IFACE, None, _address(request), endpoint=endpoint)
-        if isinstance(secret, str):
-            caller = replace(self._gate.grants.identify(_IFACE, secret, caller.address), endpoint=endpoint)
+        nobody = Caller(
+            _IFACE, None, _address(request), endpoint=endpoint, certificate=certificate_of(request.transport)
+        )
+        headers = request.headers.getall("Authorization", [])
+        caller, none_shown = identified(self._gate.grants, nobody, headers)
         leaked = key_in_url(request)
         if leaked is not None:
             rejected = self._reject(caller, None, leaked)
             rejected.force_close()
             return rejected
-        return caller if isinstance(secret, str) else self._reject(caller, None, Rejected(secret))
+        return caller if none_shown is None else self._reject(caller, None, Rejected(none_shown))
 
     def _admit(self, request: web.Request, route: Route) -> tuple[Caller, Row] | web.Response:
         """The key and its scope, before anything is read of the body."""

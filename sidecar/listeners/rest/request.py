@@ -12,7 +12,6 @@ from typing import Any
 
 from aiohttp import web
 
-from sidecar.listeners.bearer import bearer
 from sidecar.policy.decision import Code, Refusal
 
 KEY_PREFIX = "fc_"
@@ -33,11 +32,6 @@ class Rejected:
 
 def malformed(message: str, status: int | None = None) -> Rejected:
     return Rejected(Refusal(Code.MALFORMED_REQUEST, message), status)
-
-
-def secret_of(request: web.Request) -> str | Refusal:
-    """The key in the Authorization header."""
-    return bearer(request.headers.getall("Authorization", []))
 
 
 def key_in_url(request: web.Request) -> Rejected | None:

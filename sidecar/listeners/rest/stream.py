@@ -21,6 +21,7 @@ from sidecar.errors import BodyError
 from sidecar.gate import Refused
 from sidecar.grants import Caller, Grant
 from sidecar.listeners.bearer import bearer
+from sidecar.listeners.entrance import certificate_of
 from sidecar.listeners.outbox import Outbox
 from sidecar.listeners.push_event import describe
 from sidecar.listeners.rest import reply as rest_reply
@@ -58,10 +59,13 @@ class PushStreams:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         gate = self._desks.gate
-        shown = _secret_of(request)
-        caller = Caller(_IFACE, None, request.remote or "local", endpoint=PATH)
+        address, certificate = request.remote or "local", certificate_of(request.transport)
+        caller = Caller(_IFACE, None, address, endpoint=PATH, certificate=certificate)
+        shown = _secret_of(request, certified=certificate is not None)
         if isinstance(shown, str):
-            caller = replace(gate.grants.identify(_IFACE, shown, caller.address), endpoint=PATH)
+            caller = replace(gate.grants.identify(_IFACE, shown, address, certificate), endpoint=PATH)
+        elif certificate is not None and shown is None:
+            caller = replace(gate.grants.identify_certificate(_IFACE, certificate, address), endpoint=PATH)
         wrong = self._wrong_with(request) or (shown if isinstance(shown, Rejected) else None)
         if wrong is not None:
             return rest_reply.of_refusal(gate.refuse(caller, None, 0, wrong.refusal), wrong.status)
@@ -111,14 +115,16 @@ class PushStreams:
         return None
 
 
-def _secret_of(request: web.Request) -> str | Rejected:
-    """The one key that is shown: in the header, as `?token=`, or the same in both."""
+def _secret_of(request: web.Request, *, certified: bool) -> str | Rejected | None:
+    """The one key that is shown: in the header, as `?token=`, or the same in both; None where only a certificate is."""
     tokens, headers = request.query.getall("token", []), request.headers.getall("Authorization", [])
     if len(tokens) > 1:
         return malformed("there are two query parameters `token`; send one")
     if not headers:
         if tokens and tokens[0]:
             return tokens[0]
+        if certified and not tokens:
+            return None
         return Rejected(Refusal(Code.KEY_MISSING, "no key was given; send it as `?token=` or as a Bearer header"))
     shown = bearer(headers)
     if isinstance(shown, Refusal):

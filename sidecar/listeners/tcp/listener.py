@@ -373,13 +373,18 @@ class TcpClient(asyncio.Protocol):
 
     def _identify(self, intro: Introduction) -> Caller:
         """SECURITY: a secret that was shown and is wrong never falls back to another key."""
-        client_id, rsa_key_id = intro.client_id, intro.rsa_key_id
+        client_id, rsa_key_id, certificate = intro.client_id, intro.rsa_key_id, self._certificate
+        grants = self._listener.gate.grants
         if KEY_PREFIX in client_id.casefold():  # also `FC_...`, ` fc_...`, `Bearer fc_...`: meant as a key
-            caller = self._listener.gate.grants.identify(_IFACE, client_id, self._address)
+            caller = grants.identify(_IFACE, client_id, self._address, certificate)
             if rsa_key_id is not None and caller.key_id != rsa_key_id:
                 return Caller(_IFACE, None, self._address, _NO_KEY_HAS_THIS)
             return caller
-        return Caller(_IFACE, rsa_key_id or self._listener.door.key_id, self._address)
+        if certificate is not None and rsa_key_id is None:
+            caller = grants.identify_certificate(_IFACE, certificate, self._address)
+            if caller.key_id is not None or self._listener.door.key_id is None:
+                return caller
+        return Caller(_IFACE, rsa_key_id or self._listener.door.key_id, self._address, certificate=certificate)
 
     async def _open(self, relay: Relay, intro: Introduction) -> None:
         try:

@@ -15,6 +15,7 @@ from sidecar.border import shown
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate, Refused
 from sidecar.grants import Caller
+from sidecar.listeners.entrance import certificate_of
 from sidecar.listeners.introduction import Introduction, read_introduction
 from sidecar.listeners.refusals import NATIVE
 from sidecar.listeners.room import Room
@@ -61,6 +62,7 @@ class WsClient:
         self._socket = socket
         self._transport = transport
         self._address = address
+        self._nobody = Caller(IFACE, None, address, certificate=certificate_of(transport))
         self._upgraded = upgraded
         self._backing = backing
         self._room = room
@@ -181,7 +183,7 @@ class WsClient:
     def _who(self) -> Caller:
         if self._relay is not None:
             return self._relay.caller
-        return self._upgraded or Caller(IFACE, None, self._address)
+        return self._upgraded or self._nobody
 
     # -- login ----------------------------------------------------------------------------------------------------
 
@@ -197,7 +199,7 @@ class WsClient:
             self._end(WSCloseCode.POLICY_VIOLATION, refused.text)
             return
         row = catalog.CATALOG[catalog.INIT_WEBSOCKET]
-        caller, no = by_javascript_login(gate.grants, self._upgraded, request.body, self._address)
+        caller, no = by_javascript_login(gate.grants, self._upgraded, request.body, self._nobody)
         if no is not None:
             # with an error in its header the SDK tells its user and tries no more; closed without, it would for ever
             refused = gate.refuse(caller, row, row.id, no)
@@ -227,7 +229,7 @@ class WsClient:
                     head, gate.refuse(self._who(), row, head.proto_id, Refusal(Code(error.code), str(error)))
                 )
                 return
-        caller, no = by_introduction(gate.grants, self._upgraded, intro.client_id if intro else "", self._address)
+        caller, no = by_introduction(gate.grants, self._upgraded, intro.client_id if intro else "", self._nobody)
         if no is not None:
             self._refuse_first(head, gate.refuse(caller, row, head.proto_id, no))
             return

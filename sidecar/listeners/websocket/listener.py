@@ -21,7 +21,7 @@ from sidecar.gate import Gate
 from sidecar.grants import Caller
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
-from sidecar.listeners.entrance import Place
+from sidecar.listeners.entrance import Place, certificate_of
 from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.refusals import NATIVE
 from sidecar.listeners.room import Room, notice_when_gone
@@ -143,7 +143,7 @@ class WebSocketListener:
 
     def _admit(self, request: web.Request, address: str) -> Caller | web.Response | None:
         """Who connects, None where no key was shown yet; or the answer that turns them away."""
-        nobody = Caller(IFACE, None, address)
+        nobody = Caller(IFACE, None, address, certificate=certificate_of(request.transport))
         if request.method != "GET" or not web.WebSocketResponse().can_prepare(request).ok:
             refusal = Refusal(
                 Code.MALFORMED_REQUEST, "this port speaks WebSocket (version 13), this is another request"
@@ -156,7 +156,7 @@ class WebSocketListener:
             text = f"web pages of {shown(origins[0])} may not connect; list it in `listeners.websocket.allowed_origins`"
             return self._turn_away(nobody, Refusal(Code.MALFORMED_REQUEST, text), 403)
         tokens = request.query.getall("token", [])
-        caller = shown_at_upgrade(self._gate.grants, request.headers.getall("Authorization", []), tokens, address)
+        caller = shown_at_upgrade(self._gate.grants, request.headers.getall("Authorization", []), tokens, nobody)
         if isinstance(caller, Refusal):
             return self._turn_away(nobody, caller)
         if caller is not None:
