@@ -2,6 +2,7 @@
 #        (ports in use? make run DEMO_FLAGS=--any-ports)
 # image  the container image, by docker or podman: opend-sidecar
 # test   the tests            check  style, types, import order            bench  the sidecar beside haproxy and no proxy
+# mutation   whether the tests of the policy notice when the policy is changed; half an hour, see docs/mutation-testing.md
 PYTHON ?= python3
 DEMO_FLAGS ?=
 IMAGE_FLAGS ?=
@@ -24,6 +25,11 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench
+
+mutation: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
+	$(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut results
 
 # What the tests need from outside this project's own environment; without it those tests say so and are skipped.
 real-parts: $(VENV)/.dev .venv-json/.made node_modules/.made
@@ -57,4 +63,4 @@ image:
 	BUILDAH_FORMAT=docker $$engine build --tag opend-sidecar $(IMAGE_FLAGS) .
 
 clean:
-	rm -rf $(VENV) .venv-json node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-json node_modules mutants build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
