@@ -34,9 +34,7 @@ _NOT_YET = frozenset(
         "passphrase_hash",
     }
 )  # fmt: skip
-"""SECURITY: rules this version does not know. A record with one would promise a limit that is not there."""
-
-_UNENFORCED = "is a rule this version does not enforce yet; remove it (it would promise what is not checked)"
+"""SECURITY: rules this version does not enforce. A record with one would promise a limit that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +171,7 @@ def _unknown(field: str, known: frozenset[str]) -> str:
     if field == "allowed_card_nums":
         return "is not supported; use allowed_acc_ids (the account numbers OpenD lists)"
     if field in _NOT_YET:
-        return _UNENFORCED
+        return "is a rule this version does not enforce yet; remove it (it would promise what is not checked)"
     return f"unknown field{closest(field, known) or '; remove it'}"
 
 
