@@ -23,6 +23,7 @@ from sidecar.policy.change import raises_the_stake, would_become
 from sidecar.policy.decide import needs, needs_holding
 from sidecar.policy.decision import Refusal
 from sidecar.policy.exact import EXACT
+from sidecar.policy.key import Key
 from sidecar.policy.legs import legs_of, units_of
 from sidecar.policy.trading import Standing
 from sidecar.policy.usage import Account, Facts, LegFacts, Need, Position
@@ -191,18 +192,28 @@ class Gathering:
         if any(_found_nothing(each, wanted) for each in legs):
             self._in_vain.note(grant.key.id)
         facts = _with_legs(facts, order, legs)
-        wanting = needs_holding(grant.key, order, facts) if Need.QUOTE in wanted else ()
-        if any(wanting):
+        if Need.QUOTE in wanted and Need.POSITION not in wanted:
             left = self._timeout - (time.monotonic() - begun)
-            positions = await asyncio.gather(
-                *(
-                    self._holding(account, security, left) if asks else _nothing()
-                    for security, asks in zip(_securities(order), wanting, strict=True)
-                )
-            )
-            legs = [replace(each, position=each.position or told) for each, told in zip(legs, positions, strict=True)]
-            facts = _with_legs(facts, order, legs)
+            facts = await self._with_worth_of_holdings(grant.key, account, order, facts, left)
         return facts
+
+    async def _with_worth_of_holdings(
+        self, key: Key, account: Account | None, order: PlaceOrder | PlaceCombo, facts: Facts, within: float
+    ) -> Facts:
+        """The second source of a price, asked for only where the first has none, in what is left of the time."""
+        wanting = needs_holding(key, order, facts)
+        if not any(wanting):
+            return facts
+        positions = await asyncio.gather(
+            *(
+                self._holding(account, security, within) if asks else _nothing()
+                for security, asks in zip(_securities(order), wanting, strict=True)
+            )
+        )
+        legs = [
+            replace(known, position=position) for known, position in zip(known_of(order, facts), positions, strict=True)
+        ]
+        return _with_legs(facts, order, legs)
 
     async def _holding(self, account: Account | None, security: Security, within: float) -> Position | None:
         try:

@@ -103,7 +103,7 @@ class Facts:
     """The live reference price (3203), in the instrument's currency."""
     order_owner: OrderOwner | None = None
     position: Position | None = None
-    """The account's holding of what the order sells."""
+    """The account's holding of what the order trades."""
     market_state: MarketState | None = None
     """What the market of the order's security is doing now."""
     trading: Standing | None = None
