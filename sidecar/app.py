@@ -51,7 +51,7 @@ from sidecar.listeners.rest.listener import RestListener
 from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.loss_watch import LossWatch
-from sidecar.metrics import Headroom, Metrics, StateReading
+from sidecar.metrics import LIMITS, Headroom, KeyExpiry, KeyLimit, Metrics, StateReading
 from sidecar.policy.caps import day_used
 from sidecar.policy.currency import Rates, exchange
 from sidecar.policy.usage import Account, Terms
@@ -270,15 +270,20 @@ class App:
         metrics.read_at_scrape(metrics.upstream_up, lambda: float(self.house.up))
         metrics.read_at_scrape(metrics.upstream_locked, lambda: _LOCKED[self.unlocking.lock])
         metrics.read_at_scrape(metrics.upstream_connections, lambda: float(self.pool.count))
+        metrics.upstream_connections_max.set(self.settings.upstream.max_connections)
         metrics.read_at_scrape(metrics.ledger_ok, lambda: float(recorder.ledger_ok))
         metrics.read_at_scrape(metrics.audit_ok, lambda: float(recorder.audit_ok))
         metrics.read_at_scrape(metrics.audit_lag_records, lambda: float(recorder.records_waiting))
         metrics.read_at_scrape(metrics.audit_lag_seconds, lambda: recorder.seconds_behind)
+        metrics.read_at_scrape(metrics.orders_unsettled, lambda: float(self.ledger.orders_unsettled))
+        metrics.read_at_scrape(metrics.keys_ok, lambda: float(self.keys.broken_since is None))
         metrics.read_at_scrape(metrics.states_saved, lambda: float(self.states.saved))
         for certificate in self.certificates:
             expires = metrics.certificate_expires.labels(certificate.name.removeprefix("listeners."))
             metrics.read_at_scrape(expires, certificate.expires)
         metrics.read_headroom_at_scrape(self._headroom)
+        metrics.read_limits_at_scrape(self._limits)
+        metrics.read_expiries_at_scrape(self._expiries)
         metrics.read_states_at_scrape(self._trading_states)
 
     def _trading_states(self) -> Iterable[StateReading]:
@@ -286,6 +291,18 @@ class App:
         for key_id in self.grants.key_ids:
             standing = self.states.keys.get(key_id)
             yield StateReading(key_id, 0 if standing is None else standing.state)
+
+    def _limits(self) -> Iterable[KeyLimit]:
+        for key in (record.key for record in self.keys.ring.records()):
+            for limit in LIMITS:
+                amount = getattr(key, limit)
+                if amount is not None:
+                    yield KeyLimit(key.id, limit, float(amount))
+
+    def _expiries(self) -> Iterable[KeyExpiry]:
+        for key in (record.key for record in self.keys.ring.records()):
+            if key.expires_at is not None:
+                yield KeyExpiry(key.id, key.expires_at.timestamp())
 
     def _headroom(self) -> Iterable[Headroom]:
         now = time.time()

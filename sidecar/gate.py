@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.message import Message
 
@@ -47,7 +47,7 @@ from sidecar.intents.model import (
 from sidecar.intents.read import complete_change, read, set_tag
 from sidecar.keys.ring import KeyStore
 from sidecar.ledger.ledger import Ledger
-from sidecar.metrics import Metrics
+from sidecar.metrics import Action, Metrics
 from sidecar.policy.decide import decide, explain, screen
 from sidecar.policy.decision import Code, Decision, Finding, Refusal
 from sidecar.policy.permission import SCOPES
@@ -343,6 +343,7 @@ class Gate:
             record = self._record(asked, "allow", decision)
             self._recorder.note(record)
             self._count_allowed(asked)
+            self._count_order(asked, "allowed")
             return Forward(asked, record=record)
         if isinstance(intent, Unlock):
             # whoever unlocks OpenD, a bot that does it at its start is told yes and runs on
@@ -392,6 +393,8 @@ class Gate:
         self._changes.note(asked.intent)
         self.breakers.order_allowed(reserved.key_id, asked.intent.account.acc_id)  # type: ignore[union-attr]  # an order
         self._count_allowed(asked)
+        self._count_order(asked, "allowed")
+        self._count_value(asked)
         return Forward(asked, reserved=True, record=reserved)
 
     async def rehearse(self, asked: Asked) -> Decision | Refused:
@@ -562,6 +565,7 @@ class Gate:
     def refuse_asked(self, asked: Asked, refusal: Refusal, decision: Decision | None = None) -> Refused:
         if asked.is_order and not asked.rehearsal:
             self.breakers.order_refused(asked.caller.key_id or "", refusal.code)
+        self._count_order(asked, "refused")
         return self.refuse(
             asked.caller,
             asked.row,
@@ -590,6 +594,19 @@ class Gate:
 
     def _count_allowed(self, asked: Asked) -> None:
         self.metrics.allowed(asked.caller.iface, asked.caller.key_id or "").inc()
+
+    def _count_order(self, asked: Asked, outcome: Literal["allowed", "refused"]) -> None:
+        intent = asked.intent
+        if asked.rehearsal or not isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder | CancelOrder):
+            return
+        action: Action = "cancel" if isinstance(intent, CancelOrder) else "order"
+        self.metrics.order(action, intent.account.env.name, outcome, asked.caller.key_id or "")
+
+    def _count_value(self, asked: Asked) -> None:
+        row = self._ledger.row_of(asked.decision_id)
+        if row is not None:
+            made = row.reservation
+            self.metrics.order_value(made.value, made.currency, made.key_id)
 
     def _record(self, asked: Asked, outcome: Outcome, decision: Decision | None) -> AuditRecord:
         caller = asked.caller

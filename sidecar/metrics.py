@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Literal, NamedTuple, get_args
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.context_managers import Timer
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
+
+from sidecar.metric_families import OTHER, AtScrape, KeyFamily, Words
 
 Stage = Literal["facts", "decide", "record", "upstream"]
+Action = Literal["order", "cancel"]
+Came = Literal["allowed", "refused", "accepted", "failed", "unknown"]
+"""Of an order or a cancel: the first two are ours, the others OpenD's answer or its absence."""
+CancelRun = Literal["clean", "incomplete", "stopped"]
 
 IFACES = ("tcp", "ws", "rest", "grpc", "mcp")
 STAGES: tuple[Stage, ...] = ("facts", "decide", "record", "upstream")
+ENVS = ("real", "simulate")
+BREAKERS = ("refusals_in_a_row", "identical_orders", "daily_loss")
+LIMITS = (
+    "max_order_value", "max_daily_value", "max_position_value", "max_order_qty", "max_orders_per_minute", "max_open_orders"
+)  # fmt: skip
+"""The limits of a key that are shown, by their names in keys.json."""
+_WHYS: tuple[Literal["halt", "disconnect"], ...] = ("halt", "disconnect")
 
 STAGE_BUCKETS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
@@ -30,8 +42,6 @@ MISSING = "<missing>"
 """The `key_id` of a request without a key; the empty string counts as this."""
 INVALID = "<invalid>"
 """The `key_id` of a request whose key is not one of keys.json."""
-OTHER = "other"
-"""What a label value outside its closed set becomes."""
 
 _LIMIT_REASONS = {
     "order_value": "per_order",
@@ -54,9 +64,6 @@ _REQUIRED_SCOPES = {
 }
 """What a push needs, as a scope or in the catalog's words → the `required_scope` of futu_ws_filtered_pushes_total."""
 
-_MAX_WORDS = 64
-"""Distinct values of a label whose words are the callers' own (codes, names of requests, reasons of a cut)."""
-
 _log = structlog.get_logger("sidecar.metrics")
 
 
@@ -68,87 +75,26 @@ class Headroom(NamedTuple):
     left: float
 
 
+class KeyLimit(NamedTuple):
+    """A limit of a key as it is set, in its own unit; `limit` is its name in keys.json."""
+
+    key_id: str
+    limit: str
+    amount: float
+
+
+class KeyExpiry(NamedTuple):
+    """When a key expires, in unix seconds."""
+
+    key_id: str
+    at: float
+
+
 class StateReading(NamedTuple):
     """A trading state as a number, of all trading (`key_id` "") or of one key."""
 
     key_id: str
     state: int
-
-
-class _Words:
-    """The words a label has taken; past `_MAX_WORDS` a new one is `other`, so that no mistake can flood a scrape."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def __call__(self, word: str) -> str:
-        if word in self._seen:
-            return word
-        if len(self._seen) >= _MAX_WORDS:
-            return OTHER
-        self._seen.add(word)
-        return word
-
-
-class _KeyFamily:
-    """One counter family whose last label is `key_id`: children are cached, and removed with their key."""
-
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-        self._children: dict[tuple[str, ...], Counter] = {}
-
-    def child(self, *labels: str) -> Counter:
-        found = self._children.get(labels)
-        if found is None:
-            found = self._children[labels] = self._counter.labels(*labels)
-        return found
-
-    def keep(self, key_ids: frozenset[str]) -> None:
-        for labels in [labels for labels in self._children if labels[-1] not in key_ids]:
-            del self._children[labels]
-            self._counter.remove(*labels)
-
-
-class _HeadroomCollector(Collector):
-    def __init__(self, read: Callable[[], Iterable[Headroom]], known: Callable[[], frozenset[str]]) -> None:
-        self._read = read
-        self._known = known
-
-    def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "sidecar_ledger_headroom", "What a key has left of a limit, in the limit's unit", labels=["key_id", "limit"]
-        )
-        least: dict[tuple[str, str], float] = {}
-        try:
-            for key_id, limit, left in self._read():
-                if key_id in self._known():
-                    least[key_id, limit] = min(left, least.get((key_id, limit), math.inf))
-        except Exception:
-            # one reading that fails must not cost the operator all the others
-            _log.exception("the headroom of keys could not be read")
-            return
-        for labels, left in least.items():
-            family.add_metric(labels, left)
-        yield family
-
-
-class _StateCollector(Collector):
-    def __init__(self, read: Callable[[], Iterable[StateReading]], known: Callable[[], frozenset[str]]) -> None:
-        self._read = read
-        self._known = known
-
-    def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "sidecar_trading_state", "Trading state: 0 active, 1 reducing, 2 halted", labels=["scope", "key_id"]
-        )
-        try:
-            for key_id, state in self._read():
-                if not key_id or key_id in self._known():
-                    family.add_metric(["key" if key_id else "global", key_id], state)
-        except Exception:
-            _log.exception("the trading states could not be read")
-            return
-        yield family
 
 
 class Metrics:
@@ -164,9 +110,10 @@ class Metrics:
     def __init__(self) -> None:
         self._key_ids: frozenset[str] = frozenset()
         self._revision: str | None = None
-        self._codes = _Words()
-        self._protos = _Words()
-        self._cut_reasons = _Words()
+        self._codes = Words()
+        self._protos = Words()
+        self._cut_reasons = Words()
+        self._currencies = Words()
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -178,17 +125,30 @@ class Metrics:
         def gauge(name: str, what: str, *labels: str) -> Gauge:
             return Gauge(name, what, labels, registry=registry)
 
-        self._auth_events = _KeyFamily(
+        self._auth_events = KeyFamily(
             counter("futu_auth_events", "Decisions by entrance, outcome and key", "iface", "outcome", "key_id")
         )
-        self._limit_rejects = _KeyFamily(
+        self._limit_rejects = KeyFamily(
             counter("futu_auth_limit_rejects", "Refusals by limit or whitelist", "iface", "reason", "key_id")
         )
-        self._filtered_pushes = _KeyFamily(
+        self._filtered_pushes = KeyFamily(
             counter("futu_ws_filtered_pushes", "Pushes a key may not see", "required_scope", "key_id")
         )
-        self._refusals = _KeyFamily(counter("sidecar_refusals", "Refusals by our code", "iface", "code", "key_id"))
-        self._breaker_trips = _KeyFamily(
+        self._refusals = KeyFamily(counter("sidecar_refusals", "Refusals by our code", "iface", "code", "key_id"))
+        self._orders = KeyFamily(
+            counter(
+                "sidecar_orders",
+                "Orders, changes and cancels by what came of them",
+                "action",
+                "env",
+                "outcome",
+                "key_id",
+            )
+        )
+        self._order_value = KeyFamily(
+            counter("sidecar_order_value", "What allowed orders add to the day's value of a key", "currency", "key_id")
+        )
+        self._breaker_trips = KeyFamily(
             counter("sidecar_breaker_trips", "Times a breaker halted a key", "breaker", "key_id")
         )
         stages = Histogram(
@@ -208,6 +168,14 @@ class Metrics:
         self._own_cancels = counter(
             "sidecar_own_cancels", "Orders the sidecar was to cancel by itself", "why", "outcome"
         )
+        self._cancel_runs = counter(
+            "sidecar_cancel_runs", "Times the sidecar cancelled orders by itself", "why", "result"
+        )
+        for why in _WHYS:  # from the start: what begins at 1 is no increase to Prometheus
+            for outcome in ("cancelled", "left"):
+                self._own_cancels.labels(why, outcome)
+            for result in get_args(CancelRun):
+                self._cancel_runs.labels(why, result)
         self._handshakes = counter("sidecar_tls_handshakes_failed", "TLS handshakes that failed", "iface", "reason")
         tls_reloads = counter("sidecar_tls_reload", "Attempts to read a listener's certificate again", "result")
         self._tls_reloads = {loaded: tls_reloads.labels(result) for loaded, result in ((True, "ok"), (False, "failed"))}
@@ -221,6 +189,7 @@ class Metrics:
             "sidecar_upstream_locked", "1 while OpenD is known to be locked for real trading, 0 unlocked, NaN not known"
         )
         self.upstream_connections = gauge("sidecar_upstream_connections", "Connections to OpenD, the house's included")
+        self.upstream_connections_max = gauge("sidecar_upstream_connections_max", "Connections to OpenD there may be")
         self.audit_lag_records = gauge("sidecar_audit_lag_records", "Audit records not on disk yet")
         self.audit_lag_seconds = gauge("sidecar_audit_lag_seconds", "Age of the oldest audit record not on disk yet")
         self.audit_ok = gauge("sidecar_audit_ok", "1 while audit records can be written")
@@ -230,6 +199,10 @@ class Metrics:
             "Accounts whose loss of the day a breaker is to judge and is not told",
         )
         self.ledger_ok = gauge("sidecar_ledger_ok", "1 while the ledger can be written")
+        self.orders_unsettled = gauge(
+            "sidecar_orders_unsettled", "Orders and changes of which OpenD has not said whether it took them"
+        )
+        self.keys_ok = gauge("sidecar_keys_ok", "1 while keys.json could be read when it was last looked at")
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
@@ -243,6 +216,16 @@ class Metrics:
         self._auth_events.child(iface, "reject", key_label).inc()
         self._limit_rejects.child(iface, _LIMIT_REASONS.get(code, OTHER), key_label).inc()
         self._refusals.child(iface, self._codes(code), key_label).inc()
+
+    def order(self, action: Action, env: str | None, outcome: Came, key_id: str) -> None:
+        """Count one order, change or cancel, once for our word and once for OpenD's; `env` by its name."""
+        env = env.lower() if env else OTHER
+        self._orders.child(action, env if env in ENVS else OTHER, outcome, self._key_label(key_id)).inc()
+
+    def order_value(self, value: Decimal | None, currency: str | None, key_id: str) -> None:
+        """Count what an allowed order adds to its key's day; None where no limit of the key asks what it is worth."""
+        if value is not None and currency is not None:
+            self._order_value.child(self._currencies(currency), self._key_label(key_id)).inc(float(value))
 
     def breaker_tripped(self, breaker: str, key_id: str) -> None:
         """Count one halt of a key by a breaker; `breaker` is its name in the settings."""
@@ -288,9 +271,13 @@ class Metrics:
         self._house_requests.labels(self._protos(proto), outcome).inc()
 
     def cancelled(self, why: Literal["halt", "disconnect"], *, cancelled: int, left: int) -> None:
-        """Count what became of orders that the owner, or the end of a key's connections, had cancelled."""
+        """Count what became of orders that the owner, or the end of a key's connections, wanted cancelled."""
         for outcome, orders in (("cancelled", cancelled), ("left", left)):
             self._own_cancels.labels(why, outcome).inc(orders)
+
+    def cancel_run(self, why: Literal["halt", "disconnect"], result: CancelRun) -> None:
+        """Count one run of cancels: `clean` when nothing that was meant can still be working."""
+        self._cancel_runs.labels(why, result).inc()
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
@@ -298,9 +285,14 @@ class Metrics:
         """The keys now in force: others lose their series. `revision` is that of keys.json."""
         self._key_ids = frozenset(key_ids)
         kept = self._key_ids | {MISSING, INVALID}
-        families = self._auth_events, self._limit_rejects, self._filtered_pushes, self._refusals, self._breaker_trips
-        for family in families:
+        for family in (
+            self._auth_events, self._limit_rejects, self._filtered_pushes, self._refusals, self._breaker_trips,
+            self._orders, self._order_value,
+        ):  # fmt: skip
             family.keep(kept)
+        for key_id in self._key_ids:  # a breaker trips seldom, and what begins at 1 is no increase to Prometheus
+            for breaker in BREAKERS:
+                self._breaker_trips.child(breaker, key_id)
         if self._revision is not None:
             self._revision_info.remove(self._revision)
         self._revision = revision
@@ -326,11 +318,34 @@ class Metrics:
 
     def read_headroom_at_scrape(self, read: Callable[[], Iterable[Headroom]]) -> None:
         """Ask `read` for what every key has left; of several amounts for one limit the smallest is shown. Call once."""
-        self.registry.register(_HeadroomCollector(read, lambda: self._key_ids))
+        what = "What a key has left of a limit, in the limit's unit"
+        self._by_key("sidecar_ledger_headroom", what, ("key_id", "limit"), lambda: (
+            (one.key_id, (one.key_id, one.limit), one.left) for one in read()
+        ))  # fmt: skip
+
+    def read_limits_at_scrape(self, read: Callable[[], Iterable[KeyLimit]]) -> None:
+        """Ask `read` for the limits of every key that are numbers. Call once."""
+        self._by_key("sidecar_key_limit", "A limit of a key, in its own unit", ("key_id", "limit"), lambda: (
+            (one.key_id, (one.key_id, one.limit), one.amount) for one in read()
+        ))  # fmt: skip
+
+    def read_expiries_at_scrape(self, read: Callable[[], Iterable[KeyExpiry]]) -> None:
+        """Ask `read` when those keys expire that do. Call once."""
+        self._by_key("sidecar_key_expires_timestamp_seconds", "When a key expires", ("key_id",), lambda: (
+            (one.key_id, (one.key_id,), one.at) for one in read()
+        ))  # fmt: skip
 
     def read_states_at_scrape(self, read: Callable[[], Iterable[StateReading]]) -> None:
         """Ask `read` for the state of all trading and of each key. Call once."""
-        self.registry.register(_StateCollector(read, lambda: self._key_ids))
+        what = "Trading state: 0 active, 1 reducing, 2 halted"
+        self._by_key("sidecar_trading_state", what, ("scope", "key_id"), lambda: (
+            (one.key_id, ("key" if one.key_id else "global", one.key_id), float(one.state)) for one in read()
+        ))  # fmt: skip
+
+    def _by_key(
+        self, name: str, what: str, labels: tuple[str, ...], read: Callable[[], Iterable[tuple[str, tuple[str, ...], float]]]
+    ) -> None:  # fmt: skip
+        self.registry.register(AtScrape(name, what, labels, read=read, known=lambda: self._key_ids))
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """The text of a scrape and its content type: OpenMetrics where `accept` (the HTTP header) asks for it."""

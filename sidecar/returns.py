@@ -21,7 +21,7 @@ from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import Intent, TrdEnv
 from sidecar.intents.replies import PlaceReply, PushSubject, read_place_reply, read_push
 from sidecar.ledger.ledger import Ledger
-from sidecar.metrics import Metrics
+from sidecar.metrics import Action, Came, Metrics
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Scope
 from sidecar.recorder import Recorder
@@ -32,6 +32,8 @@ from sidecar.wire.catalog import CATALOG, Row
 from sidecar.wire.messages import message_class
 
 log = structlog.get_logger()
+
+_CAME: dict[Outcome, Came] = {"success": "accepted", "failure": "failed", "unknown": "unknown"}
 
 
 class Sight(Enum):
@@ -188,6 +190,8 @@ class Returns:
         )
         self._recorder.note(record)
         self._metrics.stage_seconds("upstream", latency)
+        action: Action = "order" if forward.reserved else "cancel"
+        self._metrics.order(action, record.trd_env, _CAME[outcome], record.key_id)
 
     # -- pushes ---------------------------------------------------------------------------------------------------
 

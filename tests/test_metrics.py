@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,11 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from sidecar.metrics import IFACES, STAGE_BUCKETS, Headroom, Metrics
+from sidecar.breakers import Breaker
+from sidecar.cancelling.canceller import Why
+from sidecar.metrics import BREAKERS, IFACES, LIMITS, STAGE_BUCKETS, Headroom, KeyExpiry, KeyLimit, Metrics
 from sidecar.policy.decision import Code
+from sidecar.policy.key import Key
 from sidecar.wire.catalog import Permission
 
 
@@ -166,6 +171,55 @@ def test_headroom_is_read_at_the_scrape_for_known_keys_and_shows_the_least(metri
     assert value(metrics, "sidecar_ledger_headroom", key_id="stranger", limit="max_daily_value") is None
 
 
+def test_limits_and_expiries_are_shown_for_known_keys(metrics: Metrics) -> None:
+    metrics.read_limits_at_scrape(
+        lambda: [KeyLimit("research", "max_daily_value", 500.0), KeyLimit("stranger", "max_daily_value", 1.0)]
+    )
+    metrics.read_expiries_at_scrape(lambda: [KeyExpiry("sim-bot", 1_900_000_000.0), KeyExpiry("stranger", 1.0)])
+    assert value(metrics, "sidecar_key_limit", key_id="research", limit="max_daily_value") == 500
+    assert value(metrics, "sidecar_key_limit", key_id="stranger", limit="max_daily_value") is None
+    assert value(metrics, "sidecar_key_expires_timestamp_seconds", key_id="sim-bot") == 1_900_000_000
+    assert value(metrics, "sidecar_key_expires_timestamp_seconds", key_id="stranger") is None
+
+
+def test_an_order_is_counted_by_our_word_and_by_opends(metrics: Metrics) -> None:
+    metrics.order("order", "REAL", "allowed", "sim-bot")
+    metrics.order("order", "REAL", "accepted", "sim-bot")
+    metrics.order("cancel", None, "refused", "nobody's")
+    real = {"action": "order", "env": "real", "key_id": "sim-bot"}
+    assert value(metrics, "sidecar_orders_total", outcome="allowed", **real) == 1
+    assert value(metrics, "sidecar_orders_total", outcome="accepted", **real) == 1
+    other = {"action": "cancel", "env": "other", "key_id": "<invalid>"}
+    assert value(metrics, "sidecar_orders_total", outcome="refused", **other) == 1
+
+
+def test_the_value_of_orders_is_summed_by_currency_where_it_is_known(metrics: Metrics) -> None:
+    metrics.order_value(Decimal("30000"), "HKD", "sim-bot")
+    metrics.order_value(Decimal("0.5"), "HKD", "sim-bot")
+    metrics.order_value(None, "HKD", "sim-bot")
+    metrics.order_value(Decimal(1), None, "sim-bot")
+    assert value(metrics, "sidecar_order_value_total", currency="HKD", key_id="sim-bot") == 30000.5
+
+
+def test_what_an_alert_waits_for_is_0_before_it_happens(metrics: Metrics) -> None:
+    """Prometheus sees no increase in a series that begins at 1."""
+    for breaker in BREAKERS:
+        assert value(metrics, "sidecar_breaker_trips_total", breaker=breaker, key_id="sim-bot") == 0
+    for why in Why:
+        assert value(metrics, "sidecar_cancel_runs_total", why=why.value, result="incomplete") == 0
+        assert value(metrics, "sidecar_own_cancels_total", why=why.value, outcome="left") == 0
+    assert value(metrics, "sidecar_keys_reload_total", result="failed") == 0
+    assert value(metrics, "sidecar_tls_reload_total", result="failed") == 0
+
+
+def test_the_words_of_labels_are_those_of_the_settings_and_of_keys() -> None:
+    assert set(BREAKERS) == {breaker.value for breaker in Breaker}
+    fields = {field.name for field in dataclasses.fields(Key)}
+    assert set(LIMITS) <= fields
+    numbers = {name for name in fields if name.startswith("max_")}
+    assert numbers == set(LIMITS), "every limit that is a number is shown"
+
+
 def test_a_reading_that_fails_does_not_cost_the_others(metrics: Metrics) -> None:
     def broken() -> float:
         raise OSError("the disk is gone")
@@ -217,9 +271,12 @@ def test_whatever_is_counted_the_labels_stay_closed_sets(calls: list[tuple[str, 
         metrics.filtered_push(word, key_id)
         metrics.clients(iface, 1)
         metrics.pushes(iface).inc()
+        metrics.order("order", word, "allowed", key_id)
+        metrics.order_value(Decimal(1), "HKD", key_id)
     for family in metrics.registry.collect():
         for sample in family.samples:
             assert sample.labels.get("key_id", "known") in {"known", "<missing>", "<invalid>"}
+            assert sample.labels.get("env", "real") in {"real", "simulate", "other"}
             assert sample.labels.get("iface", "tcp") in {*IFACES, "other"}
             assert sample.labels.get("required_scope", "other") in {"qot:read", "acc:read", "other"}
 

@@ -166,8 +166,8 @@ class Canceller:
         run.task = self._means.spawn(self._carry_out(run))
         return run
 
-    def stop(self, key_id: str | None, reason: str) -> None:
-        """Send no further cancel; what was sent stays sent."""
+    def stop(self, key_id: str | None, reason: str, *, failed: bool = False) -> None:
+        """Send no further cancel; what was sent stays sent. `failed`: nobody wanted it stopped."""
         run = self._running.pop(key_id, None)
         if run is None:
             return
@@ -176,6 +176,7 @@ class Canceller:
         if run.task is not None:
             run.task.cancel()
         log.warning("the cancelling was stopped", **_described(run), reason=reason)
+        self._metrics.cancel_run(run.wish.why.value, "incomplete" if failed else "stopped")
         self._record(run, "unknown", f"{_whose(run)}: stopped after {run.done} of {run.total}, {reason}")
 
     def close(self) -> None:
@@ -198,7 +199,7 @@ class Canceller:
             self._finished(run)
         except Exception:
             log.exception("cancelling failed", **_described(run))
-            self.stop(run.wish.key_id, "an error, which the log tells")
+            self.stop(run.wish.key_id, "an error, which the log tells", failed=True)
         finally:
             telling.cancel()
 
@@ -268,6 +269,7 @@ class Canceller:
     def _settle(self, run: Run) -> None:
         left = sum(len(each.not_cancelled) for each in run.accounts)
         self._metrics.cancelled(run.wish.why.value, cancelled=run.total - left, left=left)
+        self._metrics.cancel_run(run.wish.why.value, "clean" if run.clean else "incomplete")
         say = log.warning if run.clean else log.error
         say("cancelling has ended", **_described(run), cancelled=run.total - left, not_cancelled=left)
         for each in run.accounts:

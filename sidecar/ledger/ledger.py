@@ -258,6 +258,11 @@ class Ledger:
         """Those with orders that may be open; one whose fate is not known may."""
         return self._book.open.accounts
 
+    @property
+    def orders_unsettled(self) -> int:
+        """Orders and changes of which OpenD has not said whether it took them, those on their way included."""
+        return len(self._book.all_unsettled())
+
     def unlisted(self, acc_id: int, listed: Container[int | str], at: float) -> list[tuple[int, str]]:
         """The ids of open orders that are missing in the whole list of OpenD's that was asked for at that moment, although
         OpenD named them `SHOWN_AFTER` seconds before or earlier. `listed`: every id in it, of both kinds.
