@@ -18,7 +18,7 @@ from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
 from sidecar.grants import Caller, Grants
 from sidecar.intents.model import Intent, ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Security, Side
-from sidecar.ledger.ledger import Ledger
+from sidecar.ledger.ledger import NOBODY, Ledger
 from sidecar.policy.change import raises_the_stake, would_become
 from sidecar.policy.decide import needs, needs_holding
 from sidecar.policy.decision import Refusal
@@ -26,7 +26,7 @@ from sidecar.policy.exact import EXACT
 from sidecar.policy.key import Key
 from sidecar.policy.legs import legs_of, units_of
 from sidecar.policy.trading import Standing
-from sidecar.policy.usage import Account, Facts, LegFacts, Need, Position
+from sidecar.policy.usage import Account, Facts, LegFacts, Need, OrderOwner, Position
 
 IN_VAIN_MOST = 20
 IN_VAIN_PERIOD = 30.0
@@ -124,9 +124,16 @@ class Gathering:
         return facts if order is None else self._with_reserved(order, self._foreign(intent, facts), facts)
 
     def _with_ledger(self, acc_id: int, resting: RestingOrder, facts: Facts) -> Facts:
-        """SECURITY: an order is known here by both of its ids and by its tag, whichever of them the request named."""
-        ids = acc_id, resting.order_id, resting.order_id_ex
-        owner = self._ledger.owner_of(*ids) or facts.order_owner or self._ledger.owner_by_remark(resting.order.remark)
+        """SECURITY: an order is known here by both of its ids and by its remark, whichever of them the request named."""
+        ids, order = (acc_id, resting.order_id, resting.order_id_ex), resting.order
+        owner = self._ledger.owner_of(*ids) or facts.order_owner or self._ledger.owner_by_remark(order.remark)
+        if owner is None:  # the reply that would name it may be lost, or on its way
+            alike = [
+                made.key_id
+                for made in self._ledger.unsettled(acc_id)
+                if (made.kind, made.remark, made.symbol) == ("place", order.remark, _symbol(order))
+            ]
+            owner = OrderOwner(alike[0] if len(set(alike)) == 1 else NOBODY.key_id) if alike else None
         return replace(facts, order_owner=owner, approved=self._ledger.approved(*ids))
 
     def _with_reserved(
@@ -305,6 +312,10 @@ def known_of(order: PlaceOrder | PlaceCombo, facts: Facts) -> tuple[LegFacts, ..
 
 def _securities(order: PlaceOrder | PlaceCombo) -> tuple[Security, ...]:
     return (order.security,) if isinstance(order, PlaceOrder) else tuple(leg.security for leg in order.legs)
+
+
+def _symbol(order: PlaceOrder | PlaceCombo) -> str:
+    return order.security.symbol if isinstance(order, PlaceOrder) else order.symbol
 
 
 def _symbols(order: PlaceOrder | PlaceCombo) -> tuple[str, ...]:

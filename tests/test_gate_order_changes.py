@@ -288,6 +288,18 @@ async def test_another_keys_order_is_known_by_its_tag_before_opend_has_named_it_
     assert (await scene.decide(scene.change(qty=50))).code is Code.NOT_OWN_ORDER
 
 
+@pytest.mark.parametrize(("symbol", "code"), [("HK.00700", Code.NOT_OWN_ORDER), ("HK.00005", None)])
+async def test_an_order_with_a_remark_of_its_own_is_another_keys_while_that_waits_for_its_reply(
+    tmp_path: Path, symbol: str, code: Code | None
+) -> None:
+    scene = Scene(tmp_path, bought(remark="grid 7"))
+    scene.ledger.reserve(
+        reservation(time.time(), key_id="rival", acc_id=ACC, env=TrdEnv.SIMULATE, symbol=symbol, remark="grid 7")
+    )
+    verdict = await scene.decide(scene.change(qty=50))
+    assert getattr(verdict, "code", None) is code, verdict
+
+
 async def test_two_changes_that_grow_a_sale_by_all_that_is_held_do_not_both_pass(tmp_path: Path) -> None:
     scene = Scene(tmp_path, bought(100, 500, side=Side.SELL), allow_short=False)
     await scene.placed(side=2)
