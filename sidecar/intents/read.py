@@ -113,6 +113,8 @@ def complete_change(request: Message, order: PlaceOrder | PlaceCombo) -> None:
         c2s.price = float(order.price)
     if isinstance(order, PlaceCombo):
         return
+    if not (c2s.HasField("adjustPrice") or c2s.HasField("adjustSideAndLimit")):
+        c2s.adjustPrice, c2s.adjustSideAndLimit = False, 0.0  # it was judged without; what it had before is in no list
     if order.aux_price is not None and not c2s.HasField("auxPrice"):
         c2s.auxPrice = float(order.aux_price)
     if order.trail is None:

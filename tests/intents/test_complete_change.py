@@ -46,12 +46,22 @@ def completed(order: PlaceOrder | PlaceCombo, **said: Any) -> Any:
 def test_a_change_of_the_price_says_the_quantity_too() -> None:
     c2s = completed(LIMIT, price=351.0)
     assert (c2s.qty, c2s.price) == (200.0, 351.0)
-    assert not (c2s.HasField("auxPrice") or c2s.HasField("trailType") or c2s.HasField("adjustPrice"))
+    assert not (c2s.HasField("auxPrice") or c2s.HasField("trailType"))
 
 
 def test_a_change_of_the_quantity_says_the_price_too() -> None:
     c2s = completed(LIMIT, qty=300.0)
     assert (c2s.qty, c2s.price) == (300.0, 350.2)
+
+
+def test_a_change_that_does_not_let_opend_move_the_price_says_so() -> None:
+    c2s = completed(LIMIT, price=351.0)
+    assert c2s.HasField("adjustPrice") and c2s.HasField("adjustSideAndLimit")
+    assert (c2s.adjustPrice, c2s.adjustSideAndLimit) == (False, 0.0)
+    c2s = completed(LIMIT, price=351.0, adjustPrice=True, adjustSideAndLimit=0.01)
+    assert (c2s.adjustPrice, c2s.adjustSideAndLimit) == (True, 0.01)
+    c2s = completed(LIMIT, price=351.0, adjustSideAndLimit=0.01)
+    assert not c2s.HasField("adjustPrice"), "what it says is left as it is"
 
 
 def test_an_order_without_a_price_is_given_none() -> None:
