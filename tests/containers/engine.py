@@ -221,11 +221,11 @@ def plaintext_in(output: str) -> str:
 
 
 def main() -> None:
-    """Make the base image beforehand, so that tests need not wait for it."""
-    folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"opend-sidecar-base-{os.getpid()}"
+    """Build the image beforehand, so that tests need not wait for it."""
+    folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"opend-sidecar-image-{os.getpid()}"
     folder.mkdir()
     try:
-        Engine(folder).base()
+        Engine(folder).build()
     finally:
         shutil.rmtree(folder)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -28,9 +29,13 @@ STATE = "/home/sidecar/.local/state/opend-sidecar"
 
 
 def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        bound = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in bound]
+    """Below those that the system gives to connections, which might take them in the meantime."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(15000, 30000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 @dataclass
@@ -52,8 +57,14 @@ class Composed:
         """Start services; the seconds until the sidecar can serve orders."""
         started = time.monotonic()
         self.compose("up", "-d", "--no-build", *services)
-        eventually(lambda: status_of(self.ports["ADMIN_PORT"], "/readyz") == 200, 20, f"ready:\n{self.sidecar.logs()}")
+        try:
+            self.wait_ready()
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.sidecar.logs()}") from None
         return time.monotonic() - started
+
+    def wait_ready(self) -> None:
+        eventually(lambda: status_of(self.ports["ADMIN_PORT"], "/readyz") == 200, 30, "the sidecar to be ready")
 
     @property
     def sidecar(self) -> Container:
@@ -164,6 +175,16 @@ def test_keys_made_and_revoked_in_the_container_hold_within_a_second(services: C
     assert "inside" not in (services.keys / "keys.json").read_text()
 
 
+def test_commands_in_the_container_need_no_flags_to_find_the_sidecar(services: Composed) -> None:
+    ask = services.sidecar.exec
+    assert "first" in ask("opend-sidecar", "list-keys").stdout
+    assert ask("opend-sidecar", "halt", "--reason", "a test").returncode == 0
+    assert "a test" in ask("opend-sidecar", "status").stdout
+    assert ask("opend-sidecar", "resume", "--reason", "it is over").returncode == 0
+    assert ask("opend-sidecar", "audit", "verify").returncode == 0
+    assert ask("opend-sidecar", "check-config", "--config", "/etc/opend-sidecar/sidecar.yaml").returncode == 0
+
+
 def test_sighup_reads_the_keys_again_and_opens_the_audit_anew(services: Composed) -> None:
     sidecar = services.sidecar
     said = sidecar.logs().count("keys.json was read again")
@@ -183,7 +204,7 @@ def test_it_stays_healthy_while_opend_is_away_and_says_that_it_is(services: Comp
     eventually(lambda: status_of(services.ports["ADMIN_PORT"], "/readyz") == 503, 5, "the loss to be noticed")
     assert services.sidecar.healthy(), "a new start would not bring OpenD back"
     services.engine.run("start", services.sandbox.name)
-    eventually(lambda: status_of(services.ports["ADMIN_PORT"], "/readyz") == 200, 20, "OpenD to be found again")
+    services.wait_ready()
 
 
 def test_sigterm_ends_it_cleanly_and_what_was_used_is_still_used_after_the_next_start(
@@ -199,7 +220,7 @@ def test_sigterm_ends_it_cleanly_and_what_was_used_is_still_used_after_the_next_
         assert time.monotonic() - started < 20, "it was not killed"
         assert services.sidecar.state()["ExitCode"] == 0
         services.engine.run("start", services.sidecar.name)
-        eventually(lambda: status_of(services.ports["ADMIN_PORT"], "/readyz") == 200, 20, "the sidecar to be back")
+        services.wait_ready()
         again = eventually(
             lambda: answer if (answer := bot.place("HK.00700", 300, 100)).code() == "daily_value" else None, 20
         )
