@@ -36,7 +36,6 @@ from sidecar.intents.model import (
     Intent,
     ModifyOp,
     ModifyOrder,
-    OrderRef,
     OrderType,
     PlaceCombo,
     PlaceOrder,
@@ -380,20 +379,3 @@ def test_a_stake_in_an_event_contract_cannot_be_held_against_a_value_limit() -> 
     decision = decide(key, order, known, Usage(), datetime.now(UTC))
     assert decision.refusal is not None
     assert decision.refusal.code is Code.INSTRUMENT_UNKNOWN
-
-
-def test_a_request_that_cannot_be_laid_out_for_the_rules_is_refused_and_says_so() -> None:
-    now = datetime(2026, 11, 20, 3, tzinfo=UTC)
-    change = ModifyOrder(BUY.account, ModifyOp.NORMAL, OrderRef(0, "A1"), Decimal(1))
-    broken = replace(matched(change, Facts()), resting="an order?")  # type: ignore[arg-type]  # the point of the test
-    for decision in (
-        decide(Key("bot", frozenset(Scope)), change, broken, Usage(), now),
-        explain(Key("bot", frozenset(Scope)), change, broken, Usage(), now),
-        screen(Key("bot", frozenset(Scope)), change, broken, now),
-    ):
-        (finding,) = decision.findings
-        assert finding.rule == "order"
-        assert finding.detail == "what the request would trade cannot be told, so it is refused: AttributeError"
-        assert finding.refusal is not None
-        assert finding.refusal.code is Code.MALFORMED_REQUEST
-        assert finding.refusal.message == "what the request would trade cannot be told, so it is refused"
