@@ -146,7 +146,12 @@ class Engine:
             self.run("run", "--detach", "--name", name, *locked_up, *options, IMAGE, *command)
             yield Container(self, name)
         finally:
-            self.run("rm", "--force", "--volumes", "--time", "1", name, check=False)
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        """Podman says of a container that ends just then that it cannot; so it is told again."""
+        remove = ("rm", "--force", "--ignore", "--volumes", "--time", "1", name)
+        eventually(lambda: self.run(*remove, check=False).returncode == 0, 20, f"container {name} to be gone")
 
     def once(self, *options: str, command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         """A container that does one thing and is gone."""
