@@ -275,7 +275,7 @@ class App:
         metrics.read_at_scrape(metrics.audit_ok, lambda: float(recorder.audit_ok))
         metrics.read_at_scrape(metrics.audit_lag_records, lambda: float(recorder.records_waiting))
         metrics.read_at_scrape(metrics.audit_lag_seconds, lambda: recorder.seconds_behind)
-        metrics.read_at_scrape(metrics.orders_unsettled, lambda: float(self.ledger.orders_unsettled))
+        metrics.read_at_scrape(metrics.orders_unsettled, lambda: float(self.ledger.unsettled_since(time.time() - 60)))
         metrics.read_at_scrape(metrics.keys_ok, lambda: float(self.keys.broken_since is None))
         metrics.read_at_scrape(metrics.states_saved, lambda: float(self.states.saved))
         for certificate in self.certificates:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from itertools import product
 from typing import Literal, NamedTuple, get_args
 
 import structlog
@@ -200,7 +201,8 @@ class Metrics:
         )
         self.ledger_ok = gauge("sidecar_ledger_ok", "1 while the ledger can be written")
         self.orders_unsettled = gauge(
-            "sidecar_orders_unsettled", "Orders and changes of which OpenD has not said whether it took them"
+            "sidecar_orders_unsettled",
+            "Orders and changes of more than a minute ago of which OpenD has not said whether it took them",
         )
         self.keys_ok = gauge("sidecar_keys_ok", "1 while keys.json could be read when it was last looked at")
 
@@ -290,9 +292,11 @@ class Metrics:
             self._orders, self._order_value,
         ):  # fmt: skip
             family.keep(kept)
-        for key_id in self._key_ids:  # a breaker trips seldom, and what begins at 1 is no increase to Prometheus
+        for key_id in self._key_ids:  # from the start: what begins at 1 is no increase to Prometheus
             for breaker in BREAKERS:
                 self._breaker_trips.child(breaker, key_id)
+            for labels in product(get_args(Action), ENVS, get_args(Came)):
+                self._orders.child(*labels, key_id)
         if self._revision is not None:
             self._revision_info.remove(self._revision)
         self._revision = revision

@@ -258,10 +258,9 @@ class Ledger:
         """Those with orders that may be open; one whose fate is not known may."""
         return self._book.open.accounts
 
-    @property
-    def orders_unsettled(self) -> int:
-        """Orders and changes of which OpenD has not said whether it took them, those on their way included."""
-        return len(self._book.all_unsettled())
+    def unsettled_since(self, at: float) -> int:
+        """How many orders and changes that were approved before then (unix seconds) OpenD has not said whether it took."""
+        return sum(1 for entry in self._book.all_unsettled() if entry.reservation.at < at)
 
     def unlisted(self, acc_id: int, listed: Container[int | str], at: float) -> list[tuple[int, str]]:
         """The ids of open orders that are missing in the whole list of OpenD's that was asked for at that moment, although
