@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import block
 from grpcio_client import (
     GLOBAL_STATE,
     PAPER_HK,
@@ -29,7 +30,7 @@ from grpcio_client import (
     stubs,
     subscription,
 )
-from live import PROJECT, LiveSandbox, LiveSidecar, Stage, eventually
+from live import LiveSandbox, LiveSidecar, Stage, eventually
 
 from sidecar.listeners.grpc import messages as grpc_messages
 from sidecar.wire.messages import message_class, pb_folder
@@ -369,9 +370,8 @@ def test_large_and_compressed_messages_are_refused_by_name(world: World) -> None
     assert fits.code == "malformed_request"
 
 
-def test_the_lines_of_the_readme_print_a_price_and_then_pushes(world: World) -> None:
-    text = (PROJECT / "README.md").read_text()
-    lines = text[text.index("### gRPC") :].split("```python\n")[1].split("```")[0]
+def test_the_lines_of_the_page_on_grpc_print_a_price_and_then_pushes(world: World) -> None:
+    lines = block("docs/listeners/grpc.md", "python")
     lines = lines.replace("127.0.0.1:33333", f"127.0.0.1:{world.sidecar.doors['grpc']}")
     lines = lines.replace("fc_…", world.keys["reader"])
     pb, _ = stubs()

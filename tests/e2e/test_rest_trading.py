@@ -17,7 +17,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from live import MODIFY_ORDER, PLACE_ORDER, PROJECT, LiveSandbox, LiveSidecar, Stage, eventually
+from documents import block
+from live import MODIFY_ORDER, PLACE_ORDER, LiveSandbox, LiveSidecar, Stage, eventually
 from real_parts import need_program
 from rest_client import PAPER_HK, Answer, RestClient, header, order
 
@@ -211,19 +212,12 @@ def test_revoking_a_key_ends_its_stream_within_a_second_and_its_requests_at_once
     assert scene.rest("leaving").get("/api/key").status == 401
 
 
-# -- the lines of the README ------------------------------------------------------------------------------------------
+# -- the lines of the documents ---------------------------------------------------------------------------------------
 
 
-def shell_block() -> str:
-    """The first `sh` block of the README's section on REST."""
-    text = (PROJECT / "README.md").read_text()
-    section = text.split("\n### REST\n", 1)[1].split("\n### ", 1)[0]
-    return section.split("```sh\n", 1)[1].split("```", 1)[0]
-
-
-def test_the_curl_lines_of_the_readme_do_what_they_say(scene: Scene, tmp_path: Path) -> None:
+def test_the_curl_lines_of_the_page_on_rest_do_what_they_say(scene: Scene, tmp_path: Path) -> None:
     need_program("curl")
-    lines = shell_block().splitlines()
+    lines = block("docs/listeners/rest.md", "sh").splitlines()
     assert lines[:2] == ["KEY=fc_…", "API=http://127.0.0.1:22222"]
     commands = "\n".join(lines[2:])
     asked = commands.count("curl -s ")
