@@ -65,16 +65,22 @@ class No:
 
 
 class GrpcioClient:
-    """One channel. `key` None: no authorization is sent."""
+    """One channel. `key` None: no authorization is sent. `tls`: what `grpc.ssl_channel_credentials` takes."""
 
-    def __init__(self, port: int, key: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, port: int, key: str | None = None, *, tls: dict[str, bytes] | None = None, **options: Any
+    ) -> None:
         import grpc
 
         self.grpc = grpc
         self.pb, services = stubs()
         # grpcio keeps one connection for all channels to one address; a test wants its own
         arguments = [("grpc.use_local_subchannel_pool", 1), *options.pop("arguments", ())]
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=arguments, **options)
+        if tls is None:
+            self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=arguments, **options)
+        else:
+            credentials = grpc.ssl_channel_credentials(**tls)
+            self.channel = grpc.secure_channel(f"localhost:{port}", credentials, options=arguments, **options)
         self.stub = services.FutuOpenDStub(self.channel)
         self.metadata = [] if key is None else [("authorization", f"Bearer {key}")]
 

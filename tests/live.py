@@ -299,9 +299,11 @@ class LiveSidecar(_Running):
         line = eventually(opened, 20, "the sidecar's doors")[0]
         self._opened({name: ports for name, ports in line.items() if name in self.settings["listeners"]})
         for listener, port in zip(self.settings["listeners"]["tcp"], self.ports, strict=True):
-            listener["port"] = port
+            if isinstance(port, int):  # a unix socket has none
+                listener["port"] = port
         for name, port in self.doors.items():
-            self.settings["listeners"][name]["port"] = port
+            if isinstance(port, int):
+                self.settings["listeners"][name]["port"] = port
         if ready:
             eventually(lambda: self.get("/readyz")[0] == 200, 10, "the sidecar to be ready")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -52,15 +53,19 @@ class McpClient:
 
 
 @asynccontextmanager
-async def over_http(port: int, key: str | None, mode: str = "auto", **headers: str) -> AsyncIterator[McpClient]:
+async def over_http(
+    port: int, key: str | None, mode: str = "auto", *, tls: ssl.SSLContext | None = None, **headers: str
+) -> AsyncIterator[McpClient]:
     need("mcp", importlib.util.find_spec("mcp") is not None)
     import httpx2
     from mcp.client import Client
     from mcp.client.streamable_http import streamable_http_client
 
     shown = headers if key is None else {"Authorization": f"Bearer {key}", **headers}
-    async with httpx2.AsyncClient(headers=shown) as http:
-        transport = streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http)
+    more = {} if tls is None else {"verify": tls}
+    async with httpx2.AsyncClient(headers=shown, **more) as http:
+        scheme = "http" if tls is None else "https"
+        transport = streamable_http_client(f"{scheme}://127.0.0.1:{port}/mcp", http_client=http)
         async with Client(transport, mode=mode) as client:
             yield McpClient(client)
 

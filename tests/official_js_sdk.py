@@ -41,10 +41,13 @@ def node_modules() -> Path:
 class JsSdk:
     """One node process; `start` makes a connection of its own under a name. Use as `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trust: Path | None = None) -> None:
+        """`trust`: a CA besides those node knows."""
+        more = {} if trust is None else {"NODE_EXTRA_CA_CERTS": str(trust)}
         self._process = subprocess.Popen(
             [need_program("node"), str(DRIVER), str(node_modules())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, **more},
         )  # fmt: skip
         self._ids = count(1)
         self.events: list[dict[str, Any]] = []
@@ -77,9 +80,9 @@ class JsSdk:
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
         self._process.stdin.flush()
 
-    def start(self, port: int, key: str | None, name: str = "main") -> None:
+    def start(self, port: int, key: str | None, name: str = "main", *, ssl: bool = False) -> None:
         """`start(ip, port, ssl, key)` of the SDK; its outcome is the event `login`."""
-        self._command(op="start", name=name, ip="127.0.0.1", port=port, key=key)
+        self._command(op="start", name=name, ip="127.0.0.1", port=port, ssl=ssl, key=key)
 
     def call(self, method: str, c2s: dict[str, Any] | None = None, name: str = "main", timeout: float = 8.0) -> Answer:
         """Call a method of the SDK with a request; wait for its promise."""

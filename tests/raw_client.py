@@ -20,9 +20,12 @@ _packet_serials = count(1)
 class RawClient:
     """One connection, past its InitConnect. `send` and `write` do not wait; `reply` does."""
 
-    def __init__(self, port: int, key: str, *, timeout: float = 10.0) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port: int, key: str, *, timeout: float = 10.0, opened: socket.socket | None = None) -> None:
+        """`opened`: a connection that stands already, by another way than TCP in clear."""
+        if opened is None:
+            opened = socket.create_connection(("127.0.0.1", port), timeout)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = opened
         self._reader = FrameReader(64 * 1024 * 1024)
         self._serials = count(1)
         self._replies: dict[int, Any] = {}

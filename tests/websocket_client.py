@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 import struct
 from itertools import count
 from typing import Any, Self
@@ -43,8 +44,13 @@ class Ended(Exception):
 class WsClient:
     """One connection; `ask` waits for the answer, `send` does not. Use as `async with`."""
 
-    def __init__(self, port: int, *, key: str | None = None, token: str | None = None, **headers: str) -> None:
-        self._url = f"ws://127.0.0.1:{port}/" + (f"?token={token}" if token is not None else "")
+    def __init__(
+        self, port: int, *, key: str | None = None, token: str | None = None, tls: ssl.SSLContext | None = None,
+        **headers: str,
+    ) -> None:  # fmt: skip
+        scheme = "ws" if tls is None else "wss"
+        self._url = f"{scheme}://127.0.0.1:{port}/" + (f"?token={token}" if token is not None else "")
+        self._tls = tls
         self._headers = {**headers, **({} if key is None else {"Authorization": f"Bearer {key}"})}
         self._session = aiohttp.ClientSession()
         self.conn_id = 0
@@ -55,7 +61,9 @@ class WsClient:
 
     async def __aenter__(self) -> Self:
         try:
-            self.socket = await self._session.ws_connect(self._url, headers=self._headers, max_msg_size=0)
+            self.socket = await self._session.ws_connect(
+                self._url, headers=self._headers, max_msg_size=0, ssl=self._tls or True
+            )
         except aiohttp.ClientError:
             await self._session.close()
             raise

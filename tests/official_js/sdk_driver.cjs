@@ -15,14 +15,14 @@ const { default: ftWebsocket } = load("futu-api");
 const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
 const sdks = {};
 
-function start({ name, ip, port, key }) {
+function start({ name, ip, port, ssl, key }) {
   const sdk = new ftWebsocket();
   sdks[name] = sdk;
   sdk.onlogin = (ok, detail) => {
     tell({ event: "login", name, ok, detail: ok ? String(sdk.getConnID()) : String(detail) });
   };
   sdk.onPush = (cmd, message) => tell({ event: "push", name, cmd, message });
-  sdk.start(ip, port, false, key);
+  sdk.start(ip, port, Boolean(ssl), key);
   // what the SDK itself does not hand on: every push, and every end of a connection
   sdk.websock.regPushCallback("driver", (raw) => {
     if (raw.cmd < 100) tell({ event: "raw", name, cmd: raw.cmd, error: raw.error, errmsg: raw.errmsg });
