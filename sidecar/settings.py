@@ -93,6 +93,11 @@ def stays_here(bind: str) -> bool:
     return socket_path(bind) is not None or ipaddress.ip_address(bind).is_loopback
 
 
+def _version(value: object) -> object:
+    """YAML takes a version without quotes for a number."""
+    return str(value) if isinstance(value, float) else value
+
+
 def _mode(value: object) -> int:
     match = _MODE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -317,7 +322,7 @@ class Tls:
     """PEM, without a passphrase: the private key of `cert`."""
     client_ca: FilePath | None = None
     """PEM: certificates of CAs. Given, every client must show a certificate that one of them has signed."""
-    min_version: Literal["1.2", "1.3"] = "1.2"
+    min_version: Annotated[Literal["1.2", "1.3"], BeforeValidator(_version)] = "1.2"
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import AdminListener, Settings, TcpListener, load_settings, warnings_of
 from sidecar.errors import ConfigError
-from sidecar.settings import surface
+from sidecar.settings import Tls, surface
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "sidecar.yaml"
 
@@ -388,3 +388,111 @@ def test_keys_in_clear_over_the_network_are_warned_about(tmp_path: Path) -> None
 def test_an_admin_listener_on_the_network_is_warned_about(tmp_path: Path) -> None:
     (warning,) = warnings_of(read(tmp_path, "listeners: {admin: {bind: 10.0.0.1}}"))
     assert "admin listener 10.0.0.1:11180 asks for no key" in warning
+
+
+# -- TLS and unix sockets ----------------------------------------------------------------------------------------
+
+
+def test_tls_of_a_listener_is_four_settings(tmp_path: Path) -> None:
+    rest = read(
+        tmp_path,
+        'listeners: {rest: {tls: {cert: ~/c.pem, key: /k.pem, client_ca: /ca.pem, min_version: "1.3"}}}',
+    ).listeners.rest
+    assert rest is not None
+    assert rest.tls == Tls(Path.home() / "c.pem", Path("/k.pem"), Path("/ca.pem"), "1.3")
+    assert rest.tls.on
+    (tcp,) = read(tmp_path, "listeners: {tcp: [{tls: {cert: /c, key: /k, min_version: 1.3}}]}").listeners.tcp
+    assert tcp.tls.min_version == "1.3"
+    assert not Tls().on
+
+
+def test_one_tls_may_be_written_once_for_all_listeners(tmp_path: Path) -> None:
+    listeners = read(
+        tmp_path,
+        """
+        listeners:
+          tcp: [{tls: &tls {cert: /c.pem, key: /k.pem}}]
+          rest: {tls: *tls}
+          admin: {tls: *tls}
+        """,
+    ).listeners
+    assert listeners.rest is not None
+    assert listeners.admin is not None
+    assert listeners.tcp[0].tls == listeners.rest.tls == listeners.admin.tls == Tls(Path("/c.pem"), Path("/k.pem"))
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        ("{cert: /c.pem}", "`key` is missing; TLS needs a certificate and its private key"),
+        ("{key: /k.pem}", "`cert` is missing; TLS needs"),
+        ("{client_ca: /ca.pem}", "`client_ca` asks clients for certificates, which needs `cert` and `key` of our own"),
+        ('{cert: /c, key: /k, min_version: "1.1"}', "`1.1` is not one of '1.2' or '1.3'"),
+        ("{cert: /c, kye: /k}", "setting `listeners.rest.tls.kye`: unknown setting; did you mean `key`?"),
+        ('{cert: /c, key: "-----BEGIN PRIVATE KEY-----\\nMI"}', "holds a private key itself"),
+        ("on", "is not a group of settings"),
+    ],
+)
+def test_a_mistake_in_tls_says_what_to_do(tmp_path: Path, tls: str, said: str) -> None:
+    text = refusal(tmp_path, f"listeners: {{rest: {{tls: {tls}}}}}")
+    assert said in text
+    assert "listeners.rest.tls" in text
+    assert "MI" not in text
+
+
+def test_a_listener_behind_tls_needs_no_warning(tmp_path: Path) -> None:
+    tls = "bind: 0.0.0.0, tls: {cert: /c, key: /k}"
+    doors = ", ".join(f"{name}: {{{tls}}}" for name in ("websocket", "rest", "grpc", "mcp"))
+    assert warnings_of(read(tmp_path, f"listeners: {{tcp: [{{{tls}}}], {doors}}}")) == ()
+    (warning,) = warnings_of(read(tmp_path, f"listeners: {{admin: {{{tls}}}}}"))
+    assert "asks for no key; keep it on a private network" in warning
+    assert (
+        warnings_of(read(tmp_path, "listeners: {admin: {bind: '::', tls: {cert: /c, key: /k, client_ca: /a}}}")) == ()
+    )
+
+
+def test_a_client_ca_guards_a_listener_that_has_a_key(tmp_path: Path) -> None:
+    open_to_all = "listeners: {tcp: [{bind: 0.0.0.0, key: bot, tls: {cert: /c, key: /k%s}}]}"
+    assert "gives key `bot` to whoever connects" in refusal(tmp_path, open_to_all % "")
+    assert read(tmp_path, open_to_all % ", client_ca: /a").listeners.tcp[0].key == "bot"
+
+
+def test_tcp_and_admin_can_be_unix_sockets(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        'listeners: {tcp: [{bind: "unix:/run/x/tcp.sock", key: bot, socket_mode: "0600"}], admin: {bind: "unix:~/a.sock"}}',
+        bind="0.0.0.0",
+    )
+    (tcp,), admin = settings.listeners.tcp, settings.listeners.admin
+    assert (tcp.bind, tcp.socket_mode) == ("unix:/run/x/tcp.sock", 0o600), "--bind moves no socket"
+    assert admin is not None
+    assert (admin.bind, admin.socket_mode) == (f"unix:{Path.home()}/a.sock", 0o660)
+    assert not [text for text in warnings_of(settings) if "unix:" in text]
+
+
+@pytest.mark.parametrize(
+    ("listeners", "said"),
+    [
+        ('rest: {bind: "unix:/r.sock"}', "only the listeners tcp and admin can be unix sockets"),
+        ('tcp: [{bind: "unix:r.sock"}]', "is not the path of a socket; write e.g. `unix:/run/opend-sidecar/tcp.sock`"),
+        ('tcp: [{bind: "unix:"}]', "is not the path of a socket"),
+        ("tcp: [{socket_mode: 0660}]", 'is not the mode of a file; write it in quotes, e.g. "0660"'),
+        ('tcp: [{socket_mode: "rw"}]', "is not the mode of a file"),
+        ('tcp: [{bind: "unix:/t", allowed_ips: [127.0.0.1]}]', "a unix socket has no client addresses"),
+        ('tcp: [{bind: "unix:/t", tls: {cert: /c, key: /k}}]', "a unix socket needs no TLS"),
+        ('admin: {bind: "unix:/t", tls: {cert: /c, key: /k}}', "a unix socket needs no TLS"),
+        ('tcp: [{bind: "unix:/t", key: bot, socket_mode: "0666"}]', "gives key `bot` to every user of this machine"),
+        (
+            'tcp: [{bind: "unix:/t"}, {bind: "unix:/t"}]',
+            "two listeners have the address unix:/t; give each its own path",
+        ),
+        ('tcp: [{bind: "unix:/t"}], admin: {bind: "unix:/t"}', "two listeners have the address unix:/t"),
+    ],
+)
+def test_a_mistake_with_a_socket_says_what_to_do(tmp_path: Path, listeners: str, said: str) -> None:
+    assert said in refusal(tmp_path, f"listeners: {{{listeners}}}")
+
+
+def test_a_socket_for_every_user_is_doubted(tmp_path: Path) -> None:
+    settings = read(tmp_path, 'listeners: {admin: {bind: "unix:/a", socket_mode: "0666"}}')
+    assert warnings_of(settings) == ("every user of this machine may connect to unix:/a (socket_mode 0666)",)

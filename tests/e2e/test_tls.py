@@ -268,3 +268,59 @@ def test_a_client_that_reads_nothing_is_cut(stage: Stage) -> None:
     writing.start()
     eventually(lambda: world.sidecar.metric("sidecar_clients_cut_total", reason="slow_client") >= 1, 20, "the cut")
     assert code_of(world.raw(world.other).ask(GLOBAL_STATE, state)) is None
+
+
+# -- the admin listener ------------------------------------------------------------------------------------------
+
+
+class Guarded(TlsWorld):
+    """Its admin listener speaks TLS as well."""
+
+    def __init__(self, stage: Stage, **more: object) -> None:
+        server = Authority(stage.folder / "admin").issue("server")
+        super().__init__(stage)
+        self.admin = server
+        self.sidecar.stop()
+        self.sidecar.settings["listeners"]["admin"]["tls"] = server.tls(**more)
+        self.sidecar.start(ready=False)
+
+    def revoke(self) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sidecar.cli.main", "revoke-key", "bot", "--config"]
+        self.sidecar.write_settings()
+        return subprocess.run(
+            [*command, str(self.sidecar.config_file)], cwd=PROJECT, capture_output=True, text=True, timeout=30
+        )
+
+
+def test_the_admin_pages_are_read_over_https(stage: Stage) -> None:
+    world = Guarded(stage)
+    trust = stage.folder / "admin" / "ca.pem"
+    assert world.curl("/healthz", door="admin", trust=trust).body == "ok"
+    assert world.curl("/healthz", None, None, "-H", "Host: evil.example", door="admin", trust=trust).status == 403
+    assert (
+        world.curl("/healthz", None, None, "-H", "Origin: https://evil.example", door="admin", trust=trust).status
+        == 403
+    )
+
+
+def test_commands_take_the_certificate_of_the_settings_for_the_running_sidecars(stage: Stage) -> None:
+    world = Guarded(stage)
+    said = world.revoke()
+    assert f"in force: the running sidecar at 127.0.0.1:{world.sidecar.admin_port} has revision" in said.stdout, said
+
+
+def test_commands_believe_nobody_with_another_certificate(stage: Stage) -> None:
+    world = Guarded(stage)
+    impostor = Authority(stage.folder / "impostor").issue("server")
+    world.sidecar.settings["listeners"]["admin"]["tls"]["cert"] = str(impostor.cert)
+    said = world.revoke()
+    assert said.returncode == 1
+    assert "does not say which keys are in force" in said.stderr
+    assert "it shows another certificate than" in said.stderr
+
+
+def test_an_admin_listener_that_asks_for_client_certificates_is_not_asked_by_commands(stage: Stage) -> None:
+    world = Guarded(stage, client_ca=stage.folder / "admin" / "ca.pem")
+    said = world.revoke()
+    assert said.returncode == 0
+    assert "not known whether a running sidecar has the change" in said.stdout
