@@ -21,6 +21,7 @@ from sidecar.change_budget import ChangeBudget, ChangeLimit
 from sidecar.desk import DeskSettings
 from sidecar.desks import Desks
 from sidecar.errors import ConfigError, UpstreamError
+from sidecar.explaining import Explaining
 from sidecar.facts import contracts, market_states
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.contracts import Contracts
@@ -203,6 +204,7 @@ class App:
             readiness=self.problems, spawn=self.tasks.spawn,
             upstream=lambda: {"address": self.pool.address, "up": self.house.up, "lock": self.unlocking.lock.value},
         )  # fmt: skip
+        self.explaining = Explaining(self.gate, self.problems, lambda key_id: self.keys.ring.get(key_id))
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
         self.desks = Desks(
             gate=self.gate, returns=self.returns, pool=self.pool, repeats=Repeats(self.ledger), spawn=self.tasks.spawn,
@@ -368,7 +370,7 @@ class App:
 
     async def _open_socket(self) -> None:
         """What must not keep the sidecar from running: there is still the file HALT."""
-        opening = AdminSocket(self.state.path, self.switch)
+        opening = AdminSocket(self.state.path, self.switch, self.explaining)
         try:
             await opening.start()
         except ConfigError as error:

@@ -398,27 +398,38 @@ class Gate:
         return Forward(asked, reserved=True, record=reserved)
 
     async def rehearse(self, asked: Asked) -> Decision | Refused:
-        """What `decide` would find now, every check told. INVARIANT: it reserves, records and forwards nothing."""
+        """What `decide` would find now, every check told, for the caller. INVARIANT: it reserves and forwards nothing."""
         if not asked.is_order:
             return self.refuse_asked(
                 asked, Refusal(Code.MALFORMED_REQUEST, "a dry run is for orders and their changes")
             )
+        found = await self.explain(asked)
+        if isinstance(found, Refusal):
+            return self.refuse_asked(asked, found)
+        self._count_allowed(asked)
+        return found
+
+    async def explain(self, asked: Asked) -> Decision | Refusal:
+        """What would be decided now of an order, a change or a cancel, every check told; a refusal where it does not come
+        to that. INVARIANT: it reserves, counts, records and forwards nothing."""
         facts = await self._gathered(asked)
-        intent = asked.intent
+        intent = asked.intent  # by now a continuous code is the contract's
         assert intent is not None
         if isinstance(facts, UpstreamError):
-            return self.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
+            return Refusal(Code(facts.code), str(facts))
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
-            return self.refuse_asked(asked, grant)
-        self._count_allowed(asked)
+            return grant
         facts = self._facts.completed(intent, grant.key.id, facts)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
-        unfit = self._unfit(intent)
+        unfit = self._unfit(intent) if asked.is_order else self._changes.refusal(intent)
         if unfit is None:
             return decision
-        return replace(decision, findings=(Finding(unfit.code.value, unfit.message, unfit), *decision.findings))
+        finding = Finding(unfit.code.value, unfit.message, unfit)
+        if not asked.is_order:  # a cancel is held back last of all
+            return replace(decision, findings=(*decision.findings, finding))
+        return replace(decision, findings=(finding, *decision.findings))
 
     @property
     def terms(self) -> Terms:

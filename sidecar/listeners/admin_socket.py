@@ -1,5 +1,5 @@
-"""The owner's socket in the state directory: halt, resume and status for the commands of the same names. It asks for no key:
-who may open the socket is the owner.
+"""The owner's socket in the state directory: halt, resume, status and explain for the commands of the same names. It
+asks for no key: who may open the socket is the owner.
 
 SECURITY: the admin port stays read-only, because any process of any user of the machine may connect to it.
 """
@@ -15,6 +15,7 @@ import orjson
 import structlog
 from aiohttp import web
 
+from sidecar.explaining import Explaining
 from sidecar.ledger import admin_socket
 from sidecar.listeners.door import Handler
 from sidecar.listeners.refusals import NATIVE
@@ -23,6 +24,7 @@ from sidecar.switch import OWNER, Done, Switch, wanted_of
 
 LARGEST_BODY = 16 * 1024
 HALT, RESUME, STATUS = "/api/admin/halt", "/api/admin/resume", "/api/admin/status"
+EXPLAIN = "/api/admin/explain"
 
 log = structlog.get_logger()
 
@@ -30,9 +32,10 @@ log = structlog.get_logger()
 class AdminSocket:
     """HTTP with JSON on a unix socket, of mode 0600."""
 
-    def __init__(self, folder: Path, switch: Switch) -> None:
+    def __init__(self, folder: Path, switch: Switch, explaining: Explaining) -> None:
         self._folder = folder
         self._switch = switch
+        self._explaining = explaining
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
 
@@ -43,6 +46,7 @@ class AdminSocket:
         app.router.add_post(HALT, self._halt)
         app.router.add_post(RESUME, self._resume)
         app.router.add_get(STATUS, self._status)
+        app.router.add_post(EXPLAIN, self._explain)
         self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1.0)
         await self._runner.setup()
         assert self._runner.server is not None, "setup made it"
@@ -67,6 +71,9 @@ class AdminSocket:
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
         return _json(self._switch.status())
+
+    async def _explain(self, request: web.Request) -> web.StreamResponse:
+        return _json(await self._explaining.explain(await _tree(request)))
 
 
 @web.middleware
