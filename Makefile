@@ -52,9 +52,10 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.runtime
 	@.venv-json/bin/pip install --quiet --disable-pip-version-check futu-api 'protobuf<6'
 	@touch $@
 
-# The official JavaScript SDK, and the WebSocket that node has not of its own.
+# The official JavaScript SDK, the WebSocket that node has not of its own, and clients of gRPC and MCP.
 node_modules/.made:
-	@npm install --silent --no-save --no-package-lock --no-audit --no-fund --fetch-retries 2 --fetch-timeout 60000 --prefix . futu-api ws
+	@npm install --silent --no-save --no-package-lock --no-audit --no-fund --fetch-retries 2 --fetch-timeout 60000 --prefix . futu-api ws \
+		@grpc/grpc-js @grpc/proto-loader @modelcontextprotocol/sdk
 	@touch $@
 
 # The image, by docker or podman. Behind a mirror: make image IMAGE_FLAGS='--build-arg PYTHON_IMAGE=… --build-arg PIP_INDEX_URL=…'

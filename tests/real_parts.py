@@ -32,6 +32,9 @@ HOW_TO_GET = {
     "grpcio": "`pip install grpcio grpcio-tools grpcio-reflection grpcio-health-checking`",
     "npm futu-api": "`make real-parts` puts futu-api and ws of npm into node_modules, "
     "or name their folder in SIDECAR_NODE_MODULES",
+    "npm @grpc/grpc-js": "`make real-parts` puts it into node_modules",
+    "npm @grpc/proto-loader": "`make real-parts` puts it into node_modules",
+    "npm @modelcontextprotocol/sdk": "`make real-parts` puts it into node_modules",
     "mcp": "`pip install 'opend-sidecar[mcp]'`",
     "port 11111": "end what listens on 127.0.0.1:11111; the SDK's examples know no other port",
 }
