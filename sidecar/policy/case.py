@@ -34,8 +34,6 @@ class Case(NamedTuple):
     """The plain order that would be on the market afterwards: the one placed, or the one changed as it would become."""
     combo: PlaceCombo | None = None
     """The same, where it is a combo."""
-    added: Decimal = Decimal(0)
-    """Units by which it adds to what is on the market, in the order's own quantity."""
     legs: tuple[Leg, ...] = ()
     """Every security the request trades; empty where it names none, or it is not known."""
     worth: Worth | None = None
@@ -60,7 +58,6 @@ def case_of(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime,
         key, intent, facts, usage, now, terms,
         order=judged if isinstance(judged, PlaceOrder) else None,
         combo=judged if isinstance(judged, PlaceCombo) else None,
-        added=added,
         legs=legs_of(whole, facts, added),
     )  # fmt: skip
 
