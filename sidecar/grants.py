@@ -68,11 +68,17 @@ class Grant:
 _TWO_KEYS = Refusal(Code.KEY_UNKNOWN, "the client certificate is that of another key than the one shown")
 
 
-def _listed_nowhere(certificate: bytes | None) -> Refusal:
-    shown = "" if certificate is None else f" with the SHA-256 {certificate.hex()}"
-    return Refusal(
-        Code.KEY_UNKNOWN, f"no key lists the client certificate{shown} in client_certs, and no key was shown"
-    )
+def _with_certificate(caller: Caller, shown: Key | None, named: Key | None) -> Key | Refusal | None:
+    """The key of a client that showed a certificate, which is that of `named`; `shown`: what else it showed is that one's."""
+    if not caller.by_certificate:
+        # SECURITY: a client that shows both is one key or none. The same answer whether or not the secret is good
+        return shown if named is None or named is shown else _TWO_KEYS
+    if caller.key_id is not None:
+        return named if named is not None and named.id == caller.key_id else None
+    if named is None and caller.certificate is not None:
+        text = f"no key lists the client certificate with the SHA-256 {caller.certificate.hex()} in client_certs"
+        return Refusal(Code.KEY_UNKNOWN, f"{text}, and no key was shown")
+    return named
 
 
 class Grants:
@@ -94,6 +100,11 @@ class Grants:
         self.audits_reads = audit_reads
         self._clock = clock
         self._known: dict[str, Grant] = {}
+
+    def audit_reads(self, wanted: bool) -> None:
+        """From the next request on, of every key."""
+        self.audits_reads = wanted
+        self._known.clear()
 
     def now(self) -> datetime:
         """The wall clock, in UTC."""
@@ -129,20 +140,17 @@ class Grants:
     def of(self, caller: Caller) -> Grant | Refusal:
         """INVARIANT: asked for every request and every push, so that a reload holds from the next one on."""
         ring = self._keys.ring
-        named = None if caller.certificate is None else ring.find_certificate(caller.certificate)
         if caller.digest is not None:
             key = ring.find_ws_digest(caller.digest) if caller.by_md5 else ring.find_digest(caller.digest)
-        elif caller.by_certificate:
-            key = named
+            if key is not None and caller.key_id is not None and key.id != caller.key_id:
+                key = None
         else:
             key = None if caller.key_id is None else ring.get(caller.key_id)
-        if key is not None and caller.key_id is not None and key.id != caller.key_id:
-            key = None
-        if named is not None and named is not key and not caller.by_certificate:
-            # SECURITY: a client that shows both is one key or none. The same answer whether or not the secret is good
-            return _TWO_KEYS
-        if key is None and caller.by_certificate and caller.key_id is None:
-            return _listed_nowhere(caller.certificate)
+        if caller.certificate is not None:
+            certified = _with_certificate(caller, key, ring.find_certificate(caller.certificate))
+            if isinstance(certified, Refusal):
+                return certified
+            key = certified
         absent = (
             Code.KEY_REVOKED
             if caller.key_id is not None
