@@ -24,7 +24,6 @@ def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing, term
     `usage` is what is counted at this moment, reservations included; `now` is aware; `trading` is the state in force.
     """
     key = grant.key
-    used = day_used(usage, exchange(key.cap_currency, terms.rates, now))
     return {
         "key_id": key.id,
         "scopes": sorted(key.scopes),
@@ -49,6 +48,14 @@ def allowance(grant: Grant, usage: Usage, now: datetime, trading: Standing, term
         "price_collar_pct": _exact(key.price_collar_pct),
         "duplicate_window_s": key.duplicate_window_s,
         "cancel_on_disconnect": key.cancel_on_disconnect,
+        **headroom(key, usage, now, terms),
+    }
+
+
+def headroom(key: Key, usage: Usage, now: datetime, terms: Terms) -> dict[str, Any]:
+    """What a key has used and has left of the limits that are used up, as a tree of JSON values; of an allowance the last part."""
+    used = day_used(usage, exchange(key.cap_currency, terms.rates, now))
+    return {
         "daily_value": {
             "limit": _exact(key.max_daily_value),
             "used": {currency: _exact(value) for currency, value in sorted((used or usage.daily_value).items())},

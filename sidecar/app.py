@@ -48,11 +48,13 @@ from sidecar.listeners.certificate import Certificates
 from sidecar.listeners.door import Door
 from sidecar.listeners.grpc.listener import GrpcListener
 from sidecar.listeners.mcp.listener import McpListener
+from sidecar.listeners.operator.page import OperatorPage
 from sidecar.listeners.rest.listener import RestListener
 from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.loss_watch import LossWatch
 from sidecar.metrics import LIMITS, Headroom, KeyExpiry, KeyLimit, Metrics, StateReading
+from sidecar.overview import Overview
 from sidecar.policy.caps import day_used
 from sidecar.policy.currency import Rates, exchange
 from sidecar.policy.usage import Account, Terms
@@ -199,10 +201,13 @@ class App:
         self.disconnects = Disconnects(
             presence=self.gate.presence, keys=self.keys, canceller=self.canceller, opend_up=lambda: self.house.up
         )
+        overview = Overview(
+            gate=self.gate, keys=self.keys, ledger=self.ledger, recorder=self.recorder, metrics=self.metrics, house=self.house,
+            pool=self.pool, unlocking=self.unlocking, breakers=self.breakers, max_connections=upstream.max_connections,
+        )  # fmt: skip
         self.switch = Switch(
             states=self.states, gate=self.gate, recorder=self.recorder, canceller=self.canceller,
-            readiness=self.problems, spawn=self.tasks.spawn,
-            upstream=lambda: {"address": self.pool.address, "up": self.house.up, "lock": self.unlocking.lock.value},
+            readiness=self.problems, overview=overview.tree, spawn=self.tasks.spawn,
         )  # fmt: skip
         self.explaining = Explaining(self.gate, self.problems, lambda key_id: self.keys.ring.get(key_id))
         relay = RelaySettings(push_owner_wait=policy.push_owner_wait, request_timeout=upstream.request_timeout)
@@ -394,6 +399,7 @@ class App:
                 port=admin.port,
                 socket_mode=admin.socket_mode,
                 **self._certificate("admin"),
+                page=OperatorPage(self.switch, self.grants),
                 allowed_hosts=admin.allowed_hosts,
             )
             self._note("admin", await self._admin.start())

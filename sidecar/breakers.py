@@ -93,6 +93,11 @@ class Breakers:
         self._now = now
         self._keys: dict[str, _Watched] = {}
 
+    @property
+    def settings(self) -> Settings:
+        """In force."""
+        return self._settings
+
     # -- orders as they come --------------------------------------------------------------------------------------
 
     def order_came(self, key_id: str, intent: Intent | None) -> None:

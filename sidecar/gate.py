@@ -46,6 +46,7 @@ from sidecar.intents.model import (
 )
 from sidecar.intents.read import complete_change, read, set_tag
 from sidecar.keys.ring import KeyStore
+from sidecar.lately import Lately
 from sidecar.ledger.ledger import Ledger
 from sidecar.metrics import Action, Metrics
 from sidecar.policy.decide import decide, explain, screen
@@ -187,6 +188,7 @@ class Gate:
         self._spawn = spawn
         self._clock = clock
         self.presence = Presence()
+        self.lately = Lately()
         self.closing = False
         """Set while the sidecar drains: orders that come now are refused, cancels go on."""
 
@@ -570,6 +572,7 @@ class Gate:
         if asked is not None:
             record = replace(record, **order_fields(asked.intent, decision, asked.resting))
         self._recorder.note(record)
+        self.lately.note(record)
         self.metrics.refused(caller.iface, refusal.code.value, record.key_id)
         return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after, decision_id=decision_id)
 

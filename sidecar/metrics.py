@@ -256,6 +256,11 @@ class Metrics:
         """+1 when a client connects, -1 when it is gone."""
         self._clients[_iface(iface)].inc(change)
 
+    def clients_now(self) -> dict[str, int]:
+        """Open client connections, by entrance. Those whose clients come and go by the request have none."""
+        now = {iface: next(iter(gauge.collect())).samples[0].value for iface, gauge in self._clients.items()}
+        return {iface: int(count) for iface, count in now.items() if iface != OTHER or count}
+
     def client_cut(self, reason: str) -> None:
         """Count a client connection that the sidecar ended; `reason` is one word of the code's own."""
         self._cuts.labels(self._cut_reasons(reason)).inc()

@@ -17,6 +17,9 @@ class Presence:
     def has(self, key_id: str) -> bool:
         return self._connections[key_id] > 0
 
+    def count(self, key_id: str) -> int:
+        return self._connections[key_id]
+
     def arrived(self, key_id: str) -> None:
         self._connections[key_id] += 1
         self.on_arrived(key_id)

@@ -430,7 +430,7 @@ class McpListener:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class AdminListener:
-    """The operator's own address: health, metrics, revision. It asks for no key: keep it on a private network."""
+    """The operator's own address: the page, health, metrics, revision. All but the page ask for no key: keep it private."""
 
     bind: BindOrSocket = "127.0.0.1"
     port: ListenPort = 11180

@@ -102,16 +102,16 @@ class Switch:
     def __init__(
         self, *, states: States, gate: Gate, recorder: Recorder, canceller: Canceller,
         readiness: Callable[[], Sequence[_Problem]],
-        upstream: Callable[[], Mapping[str, Any]], spawn: Callable[..., asyncio.Task[Any]],
+        overview: Callable[[], Mapping[str, Any]], spawn: Callable[..., asyncio.Task[Any]],
     ) -> None:  # fmt: skip
-        """`readiness` is empty when orders can be served, but for a halt; `upstream` tells of OpenD."""
+        """`readiness` is empty when orders can be served, but for a halt; `overview` is the rest of the status."""
         self._states = states
         self._gate = gate
         self._recorder = recorder
         self._canceller = canceller
         canceller.on_finished = self._cancelled
         self._readiness = readiness
-        self._upstream = upstream
+        self._overview = overview
         self._spawn = spawn
 
     # -- its life -------------------------------------------------------------------------------------------------
@@ -285,9 +285,9 @@ class Switch:
             "cancelling": [run.tree() for run in self._canceller],
             "ready": not problems,
             "problems": [{"component": one.component, "message": one.message} for one in problems],
-            "upstream": dict(self._upstream()),
             "revision": self._gate.grants.revision,
             "pid": os.getpid(),
+            **self._overview(),
         }
 
     def told(self) -> str | None:

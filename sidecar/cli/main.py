@@ -15,7 +15,8 @@ from sidecar.cli.keys import bind_key, gen_key, list_keys, machine_id, revoke_ke
 from sidecar.cli.mcp_stdio import mcp_stdio
 from sidecar.cli.run import run
 from sidecar.cli.sandbox import sandbox
-from sidecar.cli.trading import halt, resume, status
+from sidecar.cli.status import status
+from sidecar.cli.trading import halt, resume
 from sidecar.errors import SidecarError
 
 

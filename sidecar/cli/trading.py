@@ -1,4 +1,4 @@
-"""The commands halt, resume and status: to the running sidecar, or where none runs to what the next one will find."""
+"""The commands halt and resume: to the running sidecar, or where none runs to what the next one will find."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from sidecar.border import closest, shown
-from sidecar.cli.cancel_progress import all_cancelled, follow, run_lines, show
+from sidecar.cli.cancel_progress import all_cancelled, follow, show
 from sidecar.cli.owner import NoAnswer, ask
 from sidecar.config import load_settings
 from sidecar.errors import ConfigError
@@ -26,18 +26,13 @@ from sidecar.policy.trading import Standing, TradingState
 from sidecar.settings import Settings
 from sidecar.switch import OWNER, Wanted, stricter_already, tree_of, wanted_of
 
-_LOCK = {
-    "unknown": "whether OpenD is unlocked is not known",
-    "locked": "OpenD is LOCKED",
-    "unlocked": "OpenD is unlocked",
-}
 _IS = {"ACTIVE": "is resumed", "REDUCING": "may only shrink positions", "HALTED": "is halted"}
 _WAS = {"ACTIVE": "was not halted", "REDUCING": "could only shrink positions already", "HALTED": "was halted already"}
 _NONE_RUNS = "no sidecar runs with this state directory"
 
 
-def _where(command: Callable[..., None]) -> Callable[..., None]:
-    """The options by which the commands find the running sidecar."""
+def where(command: Callable[..., None]) -> Callable[..., None]:
+    """The options by which a command finds the running sidecar."""
     command = click.option("--config", type=click.Path(path_type=Path), help="Settings that name the state directory.")(
         command
     )
@@ -60,7 +55,7 @@ def _what(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--reduce-only", is_flag=True, help="Let orders pass that shrink a position, and nothing else.")
 @click.option("--cancel-orders", is_flag=True, help="Cancel all working orders too, or those of the key; waits for it.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON, for programs.")
-@_where
+@where
 def halt(
     key_id: str | None, reason: str, reduce_only: bool, cancel_orders: bool, as_json: bool, config: Path | None,
     state_dir: Path | None,
@@ -71,7 +66,7 @@ def halt(
     state directory does the same without this command; with a line `cancel-orders` in it also that. Exit code 1 if it
     does not hold both in memory and on disk, or an order was not cancelled.
     """
-    settings, folder = _folder(config, state_dir)
+    settings, folder = folder_of(config, state_dir)
     wanted = _wanted(key_id, reason, reduce_only=reduce_only, cancel_orders=cancel_orders)
     try:
         done = ask(folder, "POST", "/api/admin/halt", _body(wanted))
@@ -129,10 +124,10 @@ def _halted(folder: Path, done: dict[str, Any], *, as_json: bool) -> None:
 @click.option(
     "--reduce-only", is_flag=True, help="Not whole: let orders pass that shrink a position, and nothing else."
 )
-@_where
+@where
 def resume(key_id: str | None, reason: str, reduce_only: bool, config: Path | None, state_dir: Path | None) -> None:
     """End a halt; of all trading also that of a file HALT, which is removed."""
-    _, folder = _folder(config, state_dir)
+    _, folder = folder_of(config, state_dir)
     wanted = _wanted(key_id, reason, reduce_only=reduce_only)
     done = ask(folder, "POST", "/api/admin/resume", _body(wanted))
     if done is not None:
@@ -158,24 +153,11 @@ def resume(key_id: str | None, reason: str, reduce_only: bool, config: Path | No
     _say_still([tree_of(one) for one in still if one.state is not TradingState.ACTIVE])
 
 
-@click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-@_where
-def status(as_json: bool, config: Path | None, state_dir: Path | None) -> None:
-    """Show what is halted, and whether the sidecar and OpenD are well. Exit code 1 if no sidecar answers."""
-    _, folder = _folder(config, state_dir)
-    told = ask(folder, "GET", "/api/admin/status")
-    if told is None:
-        told = _from_disk(folder)
-    click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_lines(told)))
-    if told["pid"] is None:
-        raise SystemExit(1)
-
-
 # -- where -----------------------------------------------------------------------------------------------------------
 
 
-def _folder(config: Path | None, state_dir: Path | None) -> tuple[Settings, Path]:
+def folder_of(config: Path | None, state_dir: Path | None) -> tuple[Settings, Path]:
+    """The settings, and the state directory of the running sidecar. Raises ConfigError where there is none."""
     settings = load_settings(config, {"state_dir": state_dir})
     folder = settings.state_dir.expanduser()
     if not folder.is_dir():
@@ -243,7 +225,8 @@ def _save(states: States, standing: Standing, wanted: Wanted) -> None:
         raise ConfigError(f"nothing is changed: {states.problem}")
 
 
-def _from_disk(folder: Path) -> dict[str, Any]:
+def from_disk(folder: Path) -> dict[str, Any]:
+    """The status where no sidecar runs: what the next one starts with. Raises ConfigError where that cannot be read."""
     try:
         found = states_file.read(folder) or states_file.Document()
     except ValueError as error:
@@ -262,9 +245,16 @@ def _from_disk(folder: Path) -> dict[str, Any]:
         "cancelling": [],
         "ready": False,
         "problems": [{"component": "sidecar", "message": _NONE_RUNS}],
-        "upstream": None,
         "revision": None,
         "pid": None,
+        "version": None,
+        "began": None,
+        "upstream": None,
+        "clients": {},
+        "headroom": [],
+        "breakers": {},
+        "records": None,
+        "refusals": [],
     }
 
 
@@ -285,30 +275,11 @@ def _say_done(done: dict[str, Any], verb: str) -> None:
 
 def _say_still(still: list[dict[str, Any]]) -> None:
     for one in still:
-        click.echo(f"still halted: {_standing(one)}")
+        click.echo(f"still halted: {standing_line(one)}")
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
-    trading, upstream = told["trading"], told["upstream"]
-    lines = [f"trading    {_standing(trading)}"]
-    lines += [f"           {_standing(one)}" for one in told["keys"]]
-    if not told["saved"]:
-        lines.append(f"           NOT ON DISK, a restart would not know this: {told['save_problem']}")
-    for run in told["cancelling"]:
-        lines += [f"           {line}" for line in run_lines(run)]
-    lines.append(f"ready      {'yes' if told['ready'] else 'no'}")
-    lines += [f"           {one['component']}: {one['message']}" for one in told["problems"]]
-    if upstream is not None:
-        lines.append(f"OpenD      {upstream['address']}, {'connected' if upstream['up'] else 'not connected'}")
-        lines.append(f"           real trading: {_LOCK.get(upstream.get('lock', ''), upstream.get('lock'))}")
-    if told["revision"] is not None:
-        lines.append(f"keys       revision {told['revision'][:12]}")
-    if told["pid"] is not None:
-        lines.append(f"process    {told['pid']}")
-    return lines
-
-
-def _standing(one: dict[str, Any]) -> str:
+def standing_line(one: dict[str, Any]) -> str:
+    """`key `bot` is HALTED since 2026-01-05 10:41:00 UTC, by the command line: runaway loop`."""
     if one["state"] == TradingState.ACTIVE.name:
         return f"{_whose(one['key'])} is active"
     since = "" if one["since"] is None else f" since {one['since'].replace('T', ' ').replace('+00:00', ' UTC')}"

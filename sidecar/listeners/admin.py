@@ -1,4 +1,6 @@
-"""The operator's port: liveness, readiness, metrics, revision of the keys. Read-only: it changes and trades nothing."""
+"""The operator's port: liveness, readiness, metrics, revision of the keys, and the operator's page. Whatever asks for no key
+is read-only.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Handler, HttpPort, wait_with_the_body
 from sidecar.listeners.entrance import Place
 from sidecar.listeners.http_guard import addressed_to_us, from_another_site, host_of
+from sidecar.listeners.operator.page import LARGEST_BODY, OperatorPage
 from sidecar.metrics import Metrics
 from sidecar.policy.decision import Refusal
 
@@ -35,9 +38,9 @@ class Problem:
 
 
 class AdminListener:
-    """HTTP on a loopback port or a unix socket: `/healthz`, `/readyz`, `/metrics`, `/api/revision`.
+    """HTTP on a loopback port or a unix socket: `/healthz`, `/readyz`, `/metrics`, `/api/revision`, and the page at `/`.
 
-    SECURITY: it asks for no key, so it answers only requests addressed to this machine: the Host must be a loopback
+    SECURITY: but for the page it asks for no key, so it answers only requests addressed to this machine: the Host must be a loopback
     name, the very address the connection came in on, or one of `allowed_hosts`. A web page that makes its own name
     resolve to 127.0.0.1 still sends that name. Requests that a browser makes for another site are refused as well.
     """
@@ -54,6 +57,7 @@ class AdminListener:
         port: int = DEFAULT_PORT,
         socket_mode: int = 0o660,
         certificate: Certificate | None = None,
+        page: OperatorPage | None = None,
         allowed_hosts: Collection[str] = (),
     ) -> None:
         """`readiness` is empty when orders can be served; `halted` says that the owner has halted all trading, which is no
@@ -65,21 +69,29 @@ class AdminListener:
         self._lock = lock
         remedy = "`--admin-port` (`off` for none) or the setting `listeners.admin`"
         self._place = Place(bind, port, remedy, socket_mode, certificate)
+        self._page = page
         self._allowed_hosts = frozenset(name for name in map(host_of, allowed_hosts) if name is not None)
         self._http: HttpPort | None = None
 
     async def start(self) -> int | str:
         """Listen; the port bound, or `unix:/path`. Raises ConfigError when the place cannot be had."""
-        app = web.Application(middlewares=[self._guard])
-        pages = {
+        app = web.Application(middlewares=[self._guard], client_max_size=LARGEST_BODY)
+        gets: dict[str, Handler] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/metrics": self._scrape,
             "/api/revision": self._revision_of_keys,
         }
-        for path, page in pages.items():
+        posts: dict[str, Handler] = {}
+        if self._page is not None:
+            gets |= self._page.gets()
+            posts |= self._page.posts()
+        for path, page in gets.items():
             app.router.add_get(path, page, expect_handler=wait_with_the_body)
-            app.router.add_route("*", path, _only_read, expect_handler=wait_with_the_body)
+            app.router.add_route("*", path, _only("GET", "HEAD"), expect_handler=wait_with_the_body)
+        for path, page in posts.items():
+            app.router.add_post(path, page, expect_handler=wait_with_the_body)
+            app.router.add_route("*", path, _only("POST"), expect_handler=wait_with_the_body)
         app.router.add_route("*", "/{any:.*}", _no_such_page, expect_handler=wait_with_the_body)
         self._http = HttpPort(app, self._place, failed=self._handshake_failed)
         return await self._http.start()
@@ -134,8 +146,11 @@ class AdminListener:
             return _json({"error": "internal error"}, status=500)
 
 
-async def _only_read(request: web.Request) -> web.StreamResponse:
-    raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])
+def _only(*methods: str) -> Handler:
+    async def refused(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMethodNotAllowed(request.method, methods)
+
+    return refused
 
 
 async def _no_such_page(_request: web.Request) -> web.StreamResponse:

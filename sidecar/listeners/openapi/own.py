@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.border import CURRENCIES
-from sidecar.listeners.openapi import answers
+from sidecar.listeners.openapi import answers, status
 from sidecar.listeners.openapi.examples import ACCOUNT, SYMBOL
 from sidecar.listeners.openapi.schemas import Schema, reference
 from sidecar.listeners.rest.admin import HALT, RESUME, STATUS
@@ -15,8 +15,6 @@ from sidecar.policy.trading import TradingState
 _PUBLIC: list[Any] = []
 """`security` of a page that asks for no key."""
 _NAMES: Schema = {"type": ["array", "null"], "items": {"type": "string"}}
-_MONEY: Schema = {"type": ["string", "null"], "description": "a decimal; null: not limited"}
-_BY_CURRENCY: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def operations(*, metrics: bool) -> dict[str, dict[str, Any]]:
@@ -63,9 +61,9 @@ def schemas() -> dict[str, Schema]:
     return {
         "Allowance": _allowance(),
         "Readiness": _ready(),
-        "Standing": _standing(),
-        "Status": _told(),
-        "Cancelling": _cancelling(),
+        "Standing": status.standing(),
+        "Status": status.told(),
+        "Cancelling": status.cancelling(),
     }
 
 
@@ -168,80 +166,6 @@ def _status() -> dict[str, Any]:
     }
 
 
-def _standing() -> Schema:
-    text = {"type": ["string", "null"]}
-    properties: dict[str, Schema] = {
-        "key": {**text, "description": "null: all trading"},
-        "state": {"enum": [state.name for state in TradingState]},
-        "since": {**text, "format": "date-time"},
-        "reason": text,
-        "by": {**text, "description": "who halted it"},
-        "breaker": {**text, "description": "which breaker it was, by its name in the settings"},
-    }
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _told() -> Schema:
-    """What `Switch.status` makes; a test compares them."""
-    properties: dict[str, Schema] = {
-        "trading": reference("Standing"),
-        "keys": {"type": "array", "items": reference("Standing"), "description": "those halted by themselves"},
-        "saved": {"type": "boolean", "description": "whether a restart would know all this"},
-        "save_problem": {"type": ["string", "null"]},
-        "cancelling": {
-            "type": "array",
-            "items": reference("Cancelling"),
-            "description": "what the sidecar cancels by itself: what goes on, then what has ended, the latest first",
-        },
-        "ready": {"type": "boolean"},
-        "problems": {"type": "array", "items": {"type": "object"}},
-        "upstream": {
-            "type": "object",
-            "properties": {
-                "address": {"type": "string"},
-                "up": {"type": "boolean"},
-                "lock": {"enum": ["unknown", "locked", "unlocked"], "description": "of real trading"},
-            },
-        },
-        "revision": {"type": "string"},
-        "pid": {"type": "integer"},
-    }
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _cancelling() -> Schema:
-    """What `canceller.Run.tree` makes; a test compares them."""
-    text, count = {"type": ["string", "null"]}, {"type": "integer", "minimum": 0}
-    account: dict[str, Schema] = {
-        "acc_id": {"type": "string"},
-        "trd_env": {"enum": ["SIMULATE", "REAL"]},
-        "total": count,
-        "done": count,
-        "seconds_left": count,
-        "problem": {**text, "description": "why its orders are not even known"},
-    }
-    left: dict[str, Schema] = {name: {"type": "string"} for name in ("acc_id", "order_id", "symbol", "reason")}
-    properties: dict[str, Schema] = {
-        "run": {"type": "string"},
-        "key": {**text, "description": "null: all orders"},
-        "by": {"type": "string", "description": "who wanted it"},
-        "began": {"type": "string", "format": "date-time"},
-        "finished": {"type": "boolean"},
-        "stopped": {**text, "description": "why it ended before its time"},
-        "waiting_for": {**text, "description": "why nothing goes on"},
-        "total": {**count, "description": "orders found so far"},
-        "done": {**count, "description": "those of them that work no more"},
-        "seconds_left": {**count, "description": "if OpenD takes every cancel"},
-        "accounts": {"type": "array", "items": {"type": "object", "properties": account, "required": list(account)}},
-        "not_cancelled": {
-            "type": "array",
-            "items": {"type": "object", "properties": left, "required": list(left)},
-            "description": "once it has ended",
-        },
-    }
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
 def _pushes() -> dict[str, Any]:
     return {
         "operationId": "pushes",
@@ -285,7 +209,10 @@ def _ready() -> Schema:
         "type": "object",
         "properties": {
             "ready": {"type": "boolean"},
-            "problems": {"type": "array", "items": {"enum": ["upstream", "keys", "ledger", "audit", "certificate"]}},
+            "problems": {
+                "type": "array",
+                "items": {"enum": ["upstream", "keys", "ledger", "audit", "settings", "certificate"]},
+            },
         },
         "required": ["ready", "problems"],
     }
@@ -319,37 +246,15 @@ def _allowance() -> Schema:
             "enum": [*CURRENCIES, None],
             "description": "of the amounts below; null: that of each order",
         },
-        "max_order_value": _MONEY,
-        "max_position_value": _MONEY,
-        "max_order_qty": _MONEY,
-        "price_collar_pct": _MONEY,
+        "max_order_value": status.MONEY,
+        "max_position_value": status.MONEY,
+        "max_order_qty": status.MONEY,
+        "price_collar_pct": status.MONEY,
         "duplicate_window_s": {"type": ["integer", "null"]},
         "cancel_on_disconnect": {
             "type": ["integer", "null"],
             "description": "seconds after the key's last connection ended when its orders are cancelled",
         },
-        "daily_value": {
-            "type": "object",
-            "description": "by currency; under cap_currency one sum in it",
-            "properties": {"limit": _MONEY, "used": _BY_CURRENCY, "left": {**_BY_CURRENCY, "type": ["object", "null"]}},
-        },
-        "orders_per_minute": {
-            "type": "object",
-            "properties": {
-                "limit": {"type": ["integer", "null"]},
-                "used": {"type": "integer"},
-                "left": {"type": ["integer", "null"]},
-                "next_in_seconds": {"type": "number"},
-            },
-        },
-        "open_orders": {
-            "type": "object",
-            "description": "on the market or on their way there",
-            "properties": {
-                "limit": {"type": ["integer", "null"]},
-                "used": {"type": "integer"},
-                "left": {"type": ["integer", "null"]},
-            },
-        },
+        **status.headroom(),
     }
     return {"type": "object", "properties": properties, "required": list(properties)}
