@@ -41,11 +41,14 @@ class BoundSocket:
         self.socket.setblocking(False)
         try:
             _remove_dead(path, remedy)
-            before = os.umask(0o777 & ~mode)  # SECURITY: there is no moment in which others could connect
+            # SECURITY: there is no moment in which others could connect. The mask is everybody's in this process, so it may
+            # only ever take away
+            before = os.umask(0o177)
             try:
                 self.socket.bind(str(path))
             finally:
                 os.umask(before)
+            path.chmod(mode)
             made = path.lstat()
         except OSError as error:
             self.socket.close()

@@ -231,3 +231,15 @@ async def test_all_listeners_are_reloaded_side_by_side_and_each_says_what_became
     (problem,) = await held.reload()
     assert problem.startswith("listeners.grpc: ")
     assert told == [True, False]
+
+
+def test_cas_may_stand_between_words_as_in_the_bundles_of_systems(
+    authority: Authority, pair: Pair, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other", "another CA")
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(
+        "# Unsere CA, größer\n".encode() + authority.cert.read_bytes() + b"\n# another one\n" + other.cert.read_bytes()
+    )
+    context = load_certificate(tls_of(pair, client_ca=bundle)).context
+    assert context.cert_store_stats()["x509_ca"] == 2
