@@ -324,3 +324,41 @@ def test_an_admin_listener_that_asks_for_client_certificates_is_not_asked_by_com
     said = world.revoke()
     assert said.returncode == 0
     assert "not known whether a running sidecar has the change" in said.stdout
+
+
+# -- at a start --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused_start(stage: Stage) -> Any:
+    """Runs a sidecar with a pair of files that `spoil` has had in its hands; what it says on stderr."""
+
+    def run(spoil: Any, port: int = 0) -> str:
+        pair = Authority(stage.folder / "ca").issue("server")
+        spoil(pair)
+        made = stage.sidecar(1, start=False, listeners={"rest": {"port": port, "tls": pair.tls()}})
+        made.write_settings()
+        command = [sys.executable, "-m", "sidecar.cli.main", "run", "--config", str(made.config_file)]
+        said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30)
+        assert said.returncode == 1
+        assert "Traceback" not in said.stderr
+        return said.stderr
+
+    return run
+
+
+def test_a_private_key_that_others_may_read_does_not_start(refused_start: Any) -> None:
+    said = refused_start(lambda pair: pair.key.chmod(0o644))
+    assert "setting `listeners.rest.tls`: others may use the private key" in said
+    assert "run `chmod 600" in said
+
+
+def test_a_certificate_that_is_not_there_does_not_start(refused_start: Any) -> None:
+    assert "cannot be read: no such file or directory" in refused_start(lambda pair: pair.cert.unlink())
+
+
+def test_a_port_that_is_taken_is_told_behind_tls_too(refused_start: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused_start(lambda pair: None, port)
+    assert f"cannot listen on 127.0.0.1:{port} (address already in use); choose another port with `--rest-port`" in said
