@@ -13,11 +13,13 @@ from typing import Any
 import structlog
 
 from sidecar.audit.log import AuditLog
+from sidecar.audit.record import NO_KEY, AuditRecord
 from sidecar.breakers import Breakers
 from sidecar.cancelling.account import Means
 from sidecar.cancelling.canceller import Canceller
 from sidecar.cancelling.disconnects import Disconnects
 from sidecar.change_budget import ChangeBudget, ChangeLimit
+from sidecar.decision_id import new_decision_id
 from sidecar.desk import DeskSettings
 from sidecar.desks import Desks
 from sidecar.errors import ConfigError, UpstreamError
@@ -36,7 +38,6 @@ from sidecar.grants import Grants
 from sidecar.intents.model import TrdEnv
 from sidecar.keys.machine import default_zone, machine_id
 from sidecar.keys.ring import KeyStore, ReloadResult
-from sidecar.keys.sight import sight
 from sidecar.ledger.clock import day_starts
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.sqlite import SqliteStore
@@ -61,8 +62,10 @@ from sidecar.policy.usage import Account, Terms
 from sidecar.reconciling import Reconciling
 from sidecar.recorder import Recorder
 from sidecar.relay import RelaySettings
+from sidecar.reloading import Reloaded, Reloading, Source, settled
 from sidecar.repeats import Repeats
 from sidecar.returns import Returns
+from sidecar.setting_changes import Change
 from sidecar.settings import Policy, Settings
 from sidecar.settings import TcpListener as TcpSettings
 from sidecar.settling import Settling
@@ -81,9 +84,6 @@ _LOCKED = {Lock.UNKNOWN: math.nan, Lock.LOCKED: 1.0, Lock.UNLOCKED: 0.0}
 
 KEYS_EVERY = 0.2
 """Seconds between two looks at keys.json; one takes microseconds."""
-KEYS_SETTLE = 0.05
-"""Seconds without a change after which a changed keys.json is read; it is read anyway after `KEYS_LOOKS` of them."""
-KEYS_LOOKS = 8
 ACCOUNTS_EVERY = 60.0
 """Seconds between two looks at OpenD's account list."""
 
@@ -91,8 +91,9 @@ ACCOUNTS_EVERY = 60.0
 class App:
     """One sidecar. `run` returns after SIGTERM, SIGINT or `stop`; raises ConfigError when it cannot start."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, source: Source | None = None) -> None:
+        """`source`: where the settings are read again from while it runs; None: nowhere."""
+        self.reloading = Reloading(settings, source or Source(), apply=self._apply, counted=self._settings_reloaded)
         self.tasks = Tasks()
         self.started = asyncio.Event()
         """Set once every door is open; `ports` are those bound."""
@@ -119,11 +120,11 @@ class App:
         self.state = StateDir.acquire(settings.state_dir)
         try:
             store = SqliteStore.open(self.state.path, attempts_kept=policy.idempotency_keys_kept)
-            audit = AuditLog(settings.audit_file, min_free=settings.audit.min_free)
+            self._audit = AuditLog(settings.audit_file, min_free=settings.audit.min_free)
             self.ledger = Ledger(
                 store, day_starts(policy.day_rolls_at, policy.day_zone), attempts_kept=policy.idempotency_keys_kept
             )
-            self.recorder = Recorder(self.ledger, store, audit)
+            self.recorder = Recorder(self.ledger, store, self._audit)
             self.states = States(self.state.path)
         except BaseException:
             self.state.release()
@@ -166,8 +167,7 @@ class App:
             settings.breakers, states=self.states, recorder=self.recorder, metrics=self.metrics,
             revision=lambda: self.keys.ring.revision,
         )  # fmt: skip
-        for made in self.ledger.in_memory():
-            self.breakers.remember(made.key_id, made.acc_id, made.at)
+        self._remember_orders()
         terms = _terms(policy)
         self.loss_watch = LossWatch(
             self.house, self.accounts, self.breakers, currency=settings.breakers.daily_loss_currency, rates=terms.rates,
@@ -178,7 +178,7 @@ class App:
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
             instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
             orders=Orders(self.house, self.tasks, **facts), market_states=self.market_states, contracts=self.contracts,
-            settings=GateSettings(policy.tag_orders, terms, policy.facts_timeout),
+            settings=_gate_settings(policy),
             trading=self.states.of, unlocking=self.unlocking, breakers=self.breakers, spawn=self.tasks.spawn, shares=shares,
             changes=self.changes,
         )  # fmt: skip
@@ -221,6 +221,16 @@ class App:
         self._make_doors(doors, relay)
         self._wire_metrics()
         self.keys.on_change(self._keys_changed)
+
+    @property
+    def settings(self) -> Settings:
+        """In force."""
+        return self.reloading.running
+
+    def _remember_orders(self) -> None:
+        """Of the day, for the breaker of the day's loss."""
+        for made in self.ledger.in_memory():
+            self.breakers.remember(made.key_id, made.acc_id, made.at)
 
     def _make_doors(self, tcp: Iterable[TcpDoor], relay: RelaySettings) -> None:
         listeners, limits = self.settings.listeners, self.settings.limits
@@ -348,6 +358,7 @@ class App:
                                 self.reconciling.run(),
                                 self._tick(),
                                 self._watch_keys(),
+                                self.reloading.watch(),
                                 self.certificates.watch(),
                                 self._refresh_accounts(),
                             )
@@ -375,7 +386,7 @@ class App:
 
     async def _open_socket(self) -> None:
         """What must not keep the sidecar from running: there is still the file HALT."""
-        opening = AdminSocket(self.state.path, self.switch, self.explaining)
+        opening = AdminSocket(self.state.path, self.switch, self.explaining, self)
         try:
             await opening.start()
         except ConfigError as error:
@@ -466,13 +477,55 @@ class App:
             for _, door in self._doors:
                 door.tick()
 
-    # -- keys -----------------------------------------------------------------------------------------------------
+    # -- keys and settings ----------------------------------------------------------------------------------------
 
     def reload(self) -> ReloadResult:
-        """SIGHUP: read keys.json and certificates again, and open the audit file anew."""
+        """SIGHUP: read keys.json again, and open the audit file anew; settings and certificates follow in a moment."""
         self.recorder.reopen()
-        self.tasks.spawn(self.certificates.reload())
-        return self._reload_keys()
+        result = self._reload_keys()
+        self.tasks.spawn(self._reload_files())
+        return result
+
+    async def reload_all(self) -> dict[str, Any]:
+        """As SIGHUP does, and what became of it, as JSON values."""
+        self.recorder.reopen()
+        keys = self._reload_keys()
+        settings, problems = await self._reload_files()
+        told = {
+            name: getattr(keys, name)
+            for name in ("ok", "message", "revision", "added", "removed", "changed", "warnings")
+        }
+        return {"keys": told, "settings": settings.tree(), "certificates": {"problems": list(problems)}}
+
+    async def rehearse_reload(self) -> dict[str, Any]:
+        """What `reload_all` would do to the settings."""
+        return {"settings": (await self.reloading.rehearse()).tree()}
+
+    async def _reload_files(self) -> tuple[Reloaded, tuple[str, ...]]:
+        return await self.reloading.reload(), await self.certificates.reload()
+
+    def _apply(self, settings: Settings, changed: tuple[Change, ...]) -> None:
+        """Put in force what can change while it runs, in one step: no decision sees half of it."""
+        policy, breakers = settings.policy, settings.breakers
+        gate = _gate_settings(policy)
+        self.gate.use(gate)
+        losses_counted = self.breakers.settings.daily_loss is not None
+        self.breakers.use(breakers)
+        if not losses_counted:
+            self._remember_orders()
+        self.loss_watch.use(breakers.daily_loss_currency, gate.terms.rates)
+        self.grants.audit_reads(settings.audit.reads)
+        self._audit.min_free = settings.audit.min_free
+        self.keys.stale_keys_max = settings.keys.stale_keys_max
+        told = "; ".join(str(one) for one in changed)
+        record = AuditRecord(
+            at=time.time(), iface="sidecar", endpoint="reload", key_id=NO_KEY, outcome="success", message=f"settings: {told}",
+            decision_id=new_decision_id(), policy=self.grants.revision, essential=True,
+        )  # fmt: skip
+        self.recorder.note(record)
+
+    def _settings_reloaded(self, ok: bool) -> None:
+        self.metrics.settings_reloaded(ok, needs_restart=len(self.reloading.needs_restart))
 
     def _reload_keys(self) -> ReloadResult:
         result = self.keys.reload()
@@ -501,18 +554,8 @@ class App:
         while True:
             await asyncio.sleep(KEYS_EVERY)
             if await asyncio.to_thread(self.keys.changed):
-                await self._keys_settled()
+                await settled(self.keys.path)
                 self._reload_keys()
-
-    async def _keys_settled(self) -> None:
-        """Whoever writes over keys.json in place gets a moment to finish."""
-        before = None
-        for _ in range(KEYS_LOOKS):
-            now = await asyncio.to_thread(sight, self.keys.path)
-            if now == before:
-                return
-            before = now
-            await asyncio.sleep(KEYS_SETTLE)
 
     # -- the house ------------------------------------------------------------------------------------------------
 
@@ -560,6 +603,9 @@ class App:
             found.append(Problem("ledger", "the ledger cannot be written; orders are refused"))
         if not self.recorder.audit_ok:
             found.append(Problem("audit", "the audit cannot be written; orders are refused"))
+        if self.reloading.problem is not None:
+            text = " ".join(self.reloading.problem.split())
+            found.append(Problem("settings", f"they cannot be used, the ones before stay in force: {text}"))
         found += [Problem("certificate", text) for text in self.certificates.problems()]
         return found
 
@@ -570,6 +616,10 @@ def _machine_id() -> str | None:
     except ConfigError as error:
         log.warning("this machine has no id, so keys bound to machines are refused", error=str(error))
         return None
+
+
+def _gate_settings(policy: Policy) -> GateSettings:
+    return GateSettings(policy.tag_orders, _terms(policy), policy.facts_timeout)
 
 
 def _terms(policy: Policy) -> Terms:

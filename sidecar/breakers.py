@@ -98,6 +98,17 @@ class Breakers:
         """In force."""
         return self._settings
 
+    def use(self, settings: Settings) -> None:
+        """Other limits, from now on. What is counted against a limit that changes is counted anew; halts stay."""
+        before, self._settings = self._settings, settings
+        for watched in self._keys.values():
+            if settings.refusals_in_a_row != before.refusals_in_a_row:
+                watched.refused = 0
+            if settings.identical_orders != before.identical_orders:
+                watched.orders.clear()
+            if settings.daily_loss_currency != before.daily_loss_currency:
+                watched.lost_before.clear()
+
     # -- orders as they come --------------------------------------------------------------------------------------
 
     def order_came(self, key_id: str, intent: Intent | None) -> None:

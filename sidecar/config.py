@@ -73,8 +73,10 @@ _SINGLE = ("websocket", "rest", "grpc", "mcp", "admin")
 _SETTINGS = TypeAdapter(Settings)
 
 
-def load_settings(path: Path | None, overrides: Mapping[str, object]) -> Settings:
+def load_settings(path: Path | None, overrides: Mapping[str, object], *, empty: bool = True) -> Settings:
     """The settings of a YAML file (`path` None: the defaults), with `overrides` put over them.
+
+    `empty` False: a file without any setting is refused, for those that are read while they may be written over.
 
     `overrides` are flags by their parameter names (`upstream` "HOST:PORT", `keys_file`, `state_dir`, `audit_log`,
     `bind`, `tcp_port`, `ws_port`, `rest_port`, `grpc_port`, `mcp_port`, `admin_port`) or settings
@@ -82,6 +84,8 @@ def load_settings(path: Path | None, overrides: Mapping[str, object]) -> Setting
     Raises ConfigError that names every problem, one a line, each with the setting, its value and what to do.
     """
     tree = {} if path is None else _read(path)
+    if path is not None and not tree and not empty:
+        raise ConfigError(f"settings `{path}` are empty; write what you want, or delete a section to have its defaults")
     for name, value in overrides.items():
         if value is not None:
             _override(tree, name, value)

@@ -335,7 +335,7 @@ class Gate:
             self.grants.now(),
             self._settings.terms,
         )
-        refusal = decision.refusal or self._changes.refusal(intent)
+        refusal = decision.refusal or self._changes.refusal(intent, grant.key.id)
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
         if isinstance(intent, CancelOrder):
@@ -425,13 +425,17 @@ class Gate:
         facts = self._facts.completed(intent, grant.key.id, facts)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
-        unfit = self._unfit(intent) if asked.is_order else self._changes.refusal(intent)
+        unfit = self._unfit(intent) if asked.is_order else self._changes.refusal(intent, grant.key.id)
         if unfit is None:
             return decision
         finding = Finding(unfit.code.value, unfit.message, unfit)
         if not asked.is_order:  # a cancel is held back last of all
             return replace(decision, findings=(*decision.findings, finding))
         return replace(decision, findings=(finding, *decision.findings))
+
+    def use(self, settings: GateSettings) -> None:
+        """Other terms, and whether orders are tagged, from the next decision on; `facts_timeout` stays as it was."""
+        self._settings = settings
 
     @property
     def terms(self) -> Terms:

@@ -53,10 +53,19 @@ class LossWatch:
         self._why: dict[int, str] = {}
         """Of the accounts that could not be judged at the last look."""
 
+    def use(self, currency: str | None, rates: Rates | None) -> None:
+        """Another limit's currency (None: there is no limit) and other rates, from the next look on."""
+        self._currency, self._rates = currency, rates
+        if currency is None:
+            self._why = {}
+            self._unknown(0.0)
+
     async def run(self) -> None:
-        """Look every LOOK_EVERY seconds, until cancelled; returns at once where there is no limit."""
-        while self._currency is not None:
+        """Look every LOOK_EVERY seconds while there is a limit. Does not return."""
+        while True:
             await asyncio.sleep(LOOK_EVERY)
+            if self._currency is None:
+                continue
             try:
                 await self.look(self._currency)
             except Exception:

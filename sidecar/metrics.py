@@ -163,6 +163,11 @@ class Metrics:
         self._cuts = counter("sidecar_clients_cut", "Client connections ended by the sidecar", "reason")
         reloads = counter("sidecar_keys_reload", "Attempts to read keys.json again", "result")
         self._reloads = {loaded: reloads.labels(result) for loaded, result in ((True, "ok"), (False, "failed"))}
+        settings_reloads = counter("sidecar_config_reloads", "Attempts to read the settings again", "result")
+        self._settings_reloads = {ok: settings_reloads.labels(word) for ok, word in ((True, "ok"), (False, "failed"))}
+        self._restart_needed = gauge(
+            "sidecar_config_restart_needed", "Settings in the file that hold only after a restart"
+        )
         self._house_requests = counter(
             "sidecar_house_requests", "The sidecar's own look-ups at OpenD", "proto", "outcome"
         )
@@ -310,6 +315,11 @@ class Metrics:
     def keys_reloaded(self, ok: bool) -> None:
         """Count one attempt to read keys.json again."""
         self._reloads[ok].inc()
+
+    def settings_reloaded(self, ok: bool, *, needs_restart: int) -> None:
+        """Count one attempt to read the settings again; `needs_restart` of them differ from those in force."""
+        self._settings_reloads[ok].inc()
+        self._restart_needed.set(needs_restart)
 
     # -- the scrape -----------------------------------------------------------------------------------------------
 

@@ -86,6 +86,52 @@ def test_with_every_breaker_off_nothing_is_ever_halted(tmp_path: Path) -> None:
     assert world.records == []
 
 
+# -- other limits while it runs ---------------------------------------------------------------------------------------
+
+
+def test_limits_that_change_are_counted_anew_and_those_that_do_not_go_on(tmp_path: Path) -> None:
+    world = World(tmp_path, refusals_in_a_row=4, identical_orders=5)
+    world.refuse(3)
+    world.send(3)
+    world.breakers.use(Settings(refusals_in_a_row=4, identical_orders=6))
+    world.send(5)
+    assert world.state() is TradingState.ACTIVE, "the new limit, from the start"
+    world.refuse(1)
+    assert world.state() is TradingState.HALTED, "those before still count"
+
+
+def test_a_larger_number_of_the_same_order_is_reached(tmp_path: Path) -> None:
+    world = World(tmp_path, identical_orders=2)
+    world.send(1)
+    world.breakers.use(Settings(identical_orders=3))
+    world.send(2)
+    assert world.state() is TradingState.ACTIVE
+    world.send(1)
+    assert world.state() is TradingState.HALTED
+
+
+def test_a_breaker_switched_on_counts_from_then_on_and_switched_off_leaves_halts(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.refuse(9)
+    world.breakers.use(Settings(refusals_in_a_row=2))
+    world.refuse(1)
+    assert world.state() is TradingState.ACTIVE
+    world.refuse(1)
+    assert world.state() is TradingState.HALTED
+    world.breakers.use(Settings())
+    assert world.state() is TradingState.HALTED
+
+
+def test_a_loss_that_was_resumed_counts_anew_in_another_currency(tmp_path: Path) -> None:
+    world = World(tmp_path, daily_loss=5000, daily_loss_currency="HKD")
+    world.breakers.order_allowed("bot", 1001)
+    world.breakers.day_lost(1001, Decimal(6000), DAY)
+    world.states.resume("bot")
+    world.breakers.use(Settings(daily_loss=500, daily_loss_currency="USD"))
+    world.breakers.day_lost(1001, Decimal(770), DAY)
+    assert world.state() is TradingState.HALTED
+
+
 # -- refusals in a row ------------------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,8 @@ class AuditLog:
         """The last line written."""
         self.synced = GENESIS
         """The last line known to be on disk."""
-        self._min_free = min_free
+        self.min_free = min_free
+        """Bytes; may be set while it is in use."""
         self._rotates = rotate
         self._clock = clock
         self._fd = -1
@@ -291,9 +292,9 @@ class AuditLog:
         return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
 
     def _look_at_room(self) -> None:
-        if not self._min_free:
+        if not self.min_free:
             return
-        room = shutil.disk_usage(self.path.parent).free >= self._min_free
+        room = shutil.disk_usage(self.path.parent).free >= self.min_free
         if room != self._room:
             self._room = room
             if not room:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from sidecar.cli.reload import answer_of, settings_lines
 from sidecar.config import Settings, load_settings, warnings_of
 from sidecar.errors import ConfigError
 from sidecar.keys.advice import advice
@@ -25,11 +26,18 @@ _SOON = 14
 @click.command("check-config")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.  [default: the defaults]")
 @click.option("--keys-file", type=click.Path(path_type=Path), help="keys.json, if another than the settings name.")
-def check_config(config: Path | None, keys_file: Path | None) -> None:
+@click.option(
+    "--running",
+    is_flag=True,
+    help="Also ask the running sidecar what a reload would change there, and what needs a restart.",
+)
+def check_config(config: Path | None, keys_file: Path | None, running: bool) -> None:
     """Check settings and keys; exit code 1 when `run` would refuse them."""
     report = _Report()
     settings = report.settings(config, keys_file)
     report.keys(settings, keys_file)
+    if running:
+        report.running(settings)
     if report.failed:
         sys.exit(1)
 
@@ -77,6 +85,18 @@ class _Report:
         self._rates(known, loaded)
         self._bound_listeners(known, loaded)
         self._machine(loaded)
+
+    def running(self, settings: Settings | None) -> None:
+        """The running sidecar reads its own file, with the flags it was started with."""
+        try:
+            told = answer_of((settings or Settings()).state_dir, "GET")
+        except ConfigError as error:
+            self._bad(str(error))
+            return
+        click.echo("the running sidecar, at a reload:")
+        self.failed |= told["settings"]["problem"] is not None
+        for line in settings_lines(told["settings"], "would change"):
+            click.echo(line)
 
     def _rsa_keys(self, settings: Settings) -> None:
         named = [("upstream.rsa_key", settings.upstream.rsa_key)]

@@ -13,7 +13,7 @@ import click
 import structlog
 
 from sidecar.app import App
-from sidecar.config import load_settings
+from sidecar.reloading import Source
 from sidecar.settings import Log, Settings
 
 
@@ -32,18 +32,19 @@ from sidecar.settings import Log, Settings
 @click.option("--admin-port", help="port for health and metrics, or `off` (default 11180)")
 def run(config: Path | None, **flags: Any) -> None:
     """Start the sidecar in front of OpenD."""
-    settings = load_settings(config, {name: value for name, value in flags.items() if value is not None})
+    source = Source(config, {name: value for name, value in flags.items() if value is not None})
+    settings = source.read()
     configure_log(settings.log)
-    serve(settings)
+    serve(settings, source)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, source: Source) -> None:
     """Run one sidecar on the fastest event loop there is."""
     _allow_files(
         sum(settings.limits.max_clients for _ in settings.listeners.tcp) + settings.upstream.max_connections + 64
     )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_run(settings))
+        runner.run(_run(settings, source))
 
 
 def _allow_files(wanted: int) -> None:
@@ -65,8 +66,8 @@ def _allow_files(wanted: int) -> None:
         )
 
 
-async def _run(settings: Settings) -> None:
-    await App(settings).run()
+async def _run(settings: Settings, source: Source) -> None:
+    await App(settings, source).run()
 
 
 def loop_factory() -> Any:

@@ -165,7 +165,8 @@ class KeyStore:
         self.path: Final = path
         self._connections = connections
         self._default_zone = default_zone
-        self._stale_keys_max = stale_keys_max
+        self.stale_keys_max = stale_keys_max
+        """Seconds; may be set while it is in use."""
         self._clock = clock
         self._listeners: list[Callable[[ReloadResult], None]] = []
         self.broken_since: float | None = None
@@ -203,7 +204,7 @@ class KeyStore:
 
     def stale(self, now_monotonic: float) -> bool:
         """Whether the file has been broken for so long that the keys in memory are not to be trusted with orders."""
-        return self.broken_since is not None and now_monotonic - self.broken_since > self._stale_keys_max
+        return self.broken_since is not None and now_monotonic - self.broken_since > self.stale_keys_max
 
     def on_change(self, callback: Callable[[ReloadResult], None]) -> None:
         """`callback` is called after every reload that put a new ring in force; `ring` is the new one by then."""

@@ -33,7 +33,7 @@ _log = structlog.get_logger("sidecar.admin")
 class Problem:
     """One reason why orders would be refused now: where it is, and in the operator's words what to do about it."""
 
-    component: Literal["upstream", "keys", "ledger", "audit", "certificate"]
+    component: Literal["upstream", "keys", "ledger", "audit", "settings", "certificate"]
     message: str
 
 

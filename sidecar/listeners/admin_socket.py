@@ -1,5 +1,5 @@
-"""The owner's socket in the state directory: halt, resume, status and explain for the commands of the same names. It
-asks for no key: who may open the socket is the owner.
+"""The owner's socket in the state directory: halt, resume, status, explain and reload for the commands of the same names. It asks for no
+key: who may open the socket is the owner.
 
 SECURITY: the admin port stays read-only, because any process of any user of the machine may connect to it.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -24,18 +24,27 @@ from sidecar.switch import OWNER, Done, Switch, wanted_of
 
 LARGEST_BODY = 16 * 1024
 HALT, RESUME, STATUS = "/api/admin/halt", "/api/admin/resume", "/api/admin/status"
-EXPLAIN = "/api/admin/explain"
+EXPLAIN, RELOAD = "/api/admin/explain", "/api/admin/reload"
 
 log = structlog.get_logger()
+
+
+class Reload(Protocol):
+    """Reads again what a running sidecar reads again; both give JSON values."""
+
+    async def reload_all(self) -> dict[str, Any]: ...
+
+    async def rehearse_reload(self) -> dict[str, Any]: ...
 
 
 class AdminSocket:
     """HTTP with JSON on a unix socket, of mode 0600."""
 
-    def __init__(self, folder: Path, switch: Switch, explaining: Explaining) -> None:
+    def __init__(self, folder: Path, switch: Switch, explaining: Explaining, reload: Reload) -> None:
         self._folder = folder
         self._switch = switch
         self._explaining = explaining
+        self._reload = reload
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
 
@@ -47,6 +56,8 @@ class AdminSocket:
         app.router.add_post(RESUME, self._resume)
         app.router.add_get(STATUS, self._status)
         app.router.add_post(EXPLAIN, self._explain)
+        app.router.add_post(RELOAD, self._reload_all)
+        app.router.add_get(RELOAD, self._rehearse_reload, allow_head=False)
         self._runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1.0)
         await self._runner.setup()
         assert self._runner.server is not None, "setup made it"
@@ -74,6 +85,12 @@ class AdminSocket:
 
     async def _explain(self, request: web.Request) -> web.StreamResponse:
         return _json(await self._explaining.explain(await _tree(request)))
+
+    async def _reload_all(self, _request: web.Request) -> web.StreamResponse:
+        return _json(await self._reload.reload_all())
+
+    async def _rehearse_reload(self, _request: web.Request) -> web.StreamResponse:
+        return _json(await self._reload.rehearse_reload())
 
 
 @web.middleware

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -142,6 +143,21 @@ async def test_a_loss_that_is_not_known_halts_nobody_and_is_told(
     watch.house.away = True
     await watch.watch.look("HKD")
     assert watch.unknown[-1] == 2
+
+
+async def test_rates_that_change_hold_from_the_next_look_on_and_without_a_limit_nothing_is_unknown(
+    tmp_path: Path,
+) -> None:
+    watch = Watch(tmp_path, held(-1000.0, USD))
+    watch.world.breakers.order_allowed("bot", 1001)
+    await watch.watch.look("HKD")
+    assert watch.unknown == [1.0], "there is no rate"
+    watch.watch.use(None, None)
+    assert watch.unknown == [1.0, 0.0]
+    watch.watch.use("HKD", replace(RATES, as_of=date(2026, 1, 5)))
+    await watch.watch.look("HKD")
+    assert watch.unknown == [1.0, 0.0, 0.0]
+    assert watch.world.states.of("bot").breaker == "daily_loss"
 
 
 async def test_opend_that_is_away_raises_where_it_is_asked() -> None:
