@@ -41,16 +41,16 @@ class ChangeBudget:
         self._sent: dict[int, deque[float]] = {}
         self._runs: Counter[int] = Counter()
         """Accounts in which the sidecar cancels orders."""
-        self._clearances: Counter[int] = Counter()
-        """Those of them in which it cancels every order."""
+        self._cancelled_for: Counter[tuple[int, str | None]] = Counter()
+        """Those of them, and the key whose orders these are; None for every order."""
 
     # -- clients --------------------------------------------------------------------------------------------------
 
-    def refusal(self, intent: Intent | None) -> Refusal | None:
-        """Why a client's change cannot go upstream now; None for everything that is no change of an order.
+    def refusal(self, intent: Intent | None, key_id: str = "") -> Refusal | None:
+        """Why a change of the key's client cannot go upstream now; None for everything that is no change of an order.
 
-        A cancel may use everything. It is refused only where it could take what a run that cancels every order of the
-        account needs: its own order is among them.
+        A cancel may use everything. SECURITY: while the sidecar cancels the key's orders, or every order, its clients'
+        cancels have no more than the kept part: whoever runs away may cancel without end, and the owner needs the rest.
         """
         if isinstance(intent, ModifyOrder):
             acc_id = intent.account.acc_id
@@ -60,14 +60,22 @@ class ChangeBudget:
                 return self._used_up(acc_id)
         elif isinstance(intent, CancelOrder):
             acc_id = intent.account.acc_id
-            if self._clearances[acc_id] and len(self._window(acc_id)) >= self.limit.most - self.limit.kept:
-                return _full("the sidecar is cancelling every order of this account", self.wait(acc_id))
+            if len(self._window(acc_id)) >= self.limit.kept and (whose := self._whose(acc_id, key_id)):
+                return _full(
+                    f"the sidecar is cancelling {whose} of this account, this one with them", self.wait(acc_id)
+                )
         return None
 
     def note(self, intent: Intent | None) -> None:
         """A client's request goes upstream now."""
         if isinstance(intent, ModifyOrder | CancelOrder):
             self._count(intent.account.acc_id)
+
+    def _whose(self, acc_id: int, key_id: str) -> str:
+        """The orders of the key that are being cancelled anyway, in words; "" where they are not."""
+        if self._cancelled_for[acc_id, None]:
+            return "every order"
+        return "this key's orders" if self._cancelled_for[acc_id, key_id] else ""
 
     def _used_up(self, acc_id: int) -> Refusal:
         limit = self.limit
@@ -80,15 +88,15 @@ class ChangeBudget:
     # -- runs of the sidecar --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def reserved(self, acc_id: int, *, everything: bool) -> Iterator[None]:
-        """While the sidecar cancels orders of the account, of one key or `everything`."""
+    def reserved(self, acc_id: int, key_id: str | None) -> Iterator[None]:
+        """While the sidecar cancels the key's orders in the account; None: every order."""
         self._runs[acc_id] += 1
-        self._clearances[acc_id] += everything
+        self._cancelled_for[acc_id, key_id] += 1
         try:
             yield
         finally:
             self._runs[acc_id] -= 1
-            self._clearances[acc_id] -= everything
+            self._cancelled_for[acc_id, key_id] -= 1
 
     def take(self, acc_id: int, *, kept: int = 0) -> float:
         """Count one change that goes upstream now, and 0; or the seconds after which to ask again, and nothing is counted.

@@ -335,7 +335,7 @@ class Gate:
             self.grants.now(),
             self._settings.terms,
         )
-        refusal = decision.refusal or self._changes.refusal(intent)
+        refusal = decision.refusal or self._changes.refusal(intent, grant.key.id)
         if refusal is not None:
             return self.refuse_asked(asked, refusal)
         if isinstance(intent, CancelOrder):
@@ -425,7 +425,7 @@ class Gate:
         facts = self._facts.completed(intent, grant.key.id, facts)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
-        unfit = self._unfit(intent) if asked.is_order else self._changes.refusal(intent)
+        unfit = self._unfit(intent) if asked.is_order else self._changes.refusal(intent, grant.key.id)
         if unfit is None:
             return decision
         finding = Finding(unfit.code.value, unfit.message, unfit)

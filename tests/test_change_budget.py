@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,8 +36,8 @@ def cancel(acc_id: int = ACC) -> CancelOrder:
     return CancelOrder(AccountRef(acc_id, TrdEnv.REAL), OrderRef(0, "X"))
 
 
-def send(budget: ChangeBudget, intent: ModifyOrder | CancelOrder) -> bool:
-    if budget.refusal(intent) is not None:
+def send(budget: ChangeBudget, intent: ModifyOrder | CancelOrder, key_id: str = "") -> bool:
+    if budget.refusal(intent, key_id) is not None:
         return False
     budget.note(intent)
     return True
@@ -85,22 +86,27 @@ def test_accounts_have_budgets_of_their_own_and_one_that_is_only_asked_about_is_
     assert set(budget._sent) == {ACC, OTHER}
 
 
-def test_while_the_sidecar_cancels_no_client_changes_an_order_of_the_account_and_cancels_go_on() -> None:
+def test_while_the_sidecar_cancels_no_client_changes_an_order_of_the_account_and_others_cancels_go_on() -> None:
     budget, _ = made()
-    with budget.reserved(ACC, everything=False):
+    with budget.reserved(ACC, "bot"):
         refusal = budget.refusal(change())
         assert refusal is not None and "the sidecar is cancelling orders of this account" in refusal.message
         assert budget.refusal(change(OTHER)) is None
-        assert all(send(budget, cancel()) for _ in range(30))
+        assert all(send(budget, cancel(), "another") for _ in range(30))
     assert budget.refusal(cancel()) is None
 
 
-def test_while_the_sidecar_cancels_everything_clients_cancels_leave_it_the_kept_part() -> None:
-    budget, _ = made()
-    with budget.reserved(ACC, everything=True):
-        assert sum(send(budget, cancel()) for _ in range(30)) == 15
-        assert budget.take(ACC) < 30
-    assert send(budget, cancel())
+@pytest.mark.parametrize("key_id", [None, "bot"])
+def test_a_client_that_cancels_without_end_leaves_most_to_the_sidecar_that_cancels_its_orders(
+    key_id: str | None,
+) -> None:
+    budget, _ = made(gap=-1.0)
+    with budget.reserved(ACC, key_id):
+        assert sum(send(budget, cancel(), "bot") for _ in range(30)) == 5
+        assert [budget.take(ACC) for _ in range(15)] == [0.0] * 15
+        refusal = budget.refusal(cancel(), "bot")
+        assert refusal is not None and refusal.retry_after == 31
+    assert send(budget, cancel(), "bot")
 
 
 def test_a_run_is_told_how_long_so_many_cancels_take() -> None:

@@ -50,17 +50,19 @@ def test_cancels_pass_when_nothing_is_left_and_need_no_more_than_before(tmp_path
     assert world.transcript == ["noted allow"] * 10
 
 
-def test_only_while_the_sidecar_cancels_everything_a_cancel_may_be_told_to_come_back(tmp_path: Path) -> None:
+def test_only_while_the_sidecar_cancels_its_order_a_cancel_may_be_told_to_come_back(tmp_path: Path) -> None:
     world = World(tmp_path)
     budget = budget_of(world, most=2, kept=1)
     asked = world.cancel()
     assert isinstance(asked, Asked)
-    with budget.reserved(ACC, everything=True):
+    with budget.reserved(ACC, "another key"):
         assert isinstance(world.gate.decide_now(asked), Forward)
-        refused = world.gate.decide_now(asked)
-    assert isinstance(refused, Refused)
-    assert (refused.code, refused.retry_after) == (Code.UPSTREAM_FULL, 1)
-    assert "the sidecar is cancelling every order of this account" in refused.text
+    for key_id, whose in ((None, "every order"), (asked.caller.key_id, "this key's orders")):
+        with budget.reserved(ACC, key_id):
+            refused = world.gate.decide_now(asked)
+        assert isinstance(refused, Refused)
+        assert (refused.code, refused.retry_after) == (Code.UPSTREAM_FULL, 1)
+        assert f"the sidecar is cancelling {whose} of this account" in refused.text
 
 
 async def test_an_order_takes_nothing_of_the_changes(tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ async def test_of_two_changes_that_are_written_together_only_one_fits_into_the_l
 
 async def test_a_change_that_is_being_written_when_the_sidecar_begins_to_cancel_is_not_sent(tmp_path: Path) -> None:
     world, budget, order = await changing(tmp_path)
-    run = budget.reserved(ACC, everything=False)
+    run = budget.reserved(ACC, "another key")
     world.during_commit = run.__enter__
     refused = await world.decide(change(world, order))
     assert refused.code is Code.UPSTREAM_FULL

@@ -115,14 +115,14 @@ class NotCancelled:
 class Emptying:
     """The work in one account, and how far it has come. `meant` says of each listed order whether it is to be cancelled.
 
-    `everything`: all orders are meant, so that they may be cancelled at once. `kept`: so much of the account's changes is
-    left for clients' cancels.
+    `key_id`: whose orders these are; None: all orders are meant, so that they may be cancelled at once. `kept`: so much of
+    the account's changes is left for clients' cancels.
     """
 
     account: Account
     means: Means
     meant: Callable[[Listed], bool]
-    everything: bool
+    key_id: str | None
     kept: int = 0
     finished: bool = False
     waiting_for: str = ""
@@ -168,7 +168,7 @@ class Emptying:
 
     async def run(self) -> None:
         """Until it is finished. An OpenD that goes away is waited for: what was not confirmed is looked at again."""
-        with self.means.budget.reserved(self.account.acc_id, everything=self.everything):
+        with self.means.budget.reserved(self.account.acc_id, self.key_id):
             while not self.finished:
                 try:
                     await self._empty()
@@ -196,7 +196,7 @@ class Emptying:
         self._deadline = clock() + self._time_for(self._working) + MARGIN
         if self._working:
             await self.means.unlock(self.account)
-        if self.everything:
+        if self.key_id is None:
             await self._cancel_at_once()
         pause, sure = LIST_EVERY, False
         while self._working or not sure:

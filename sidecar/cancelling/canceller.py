@@ -211,9 +211,7 @@ class Canceller:
                 continue  # without a market nothing can be placed or asked for in it
             meant = _everyone if key_id is None else self._owned(key_id, acc_id)
             kept = self._kept if why is Why.DISCONNECT else 0
-            yield Emptying(
-                account, self._means, meant, everything=key_id is None, kept=kept, on_progress=lambda: self._seen(run)
-            )
+            yield Emptying(account, self._means, meant, key_id, kept=kept, on_progress=lambda: self._seen(run))
 
     def _seen(self, run: Run) -> None:
         """Whether there is anything to cancel at all may be known only now."""

@@ -40,7 +40,7 @@ def made(opend: FakeOpenD, account: Account, **fields: Any) -> Emptying:
         account,
         means(opend, **limit),
         fields.pop("meant", lambda listed: True),
-        fields.pop("everything", True),
+        fields.pop("key_id", None),
         **fields,
     )
 
@@ -96,7 +96,7 @@ async def test_what_all_at_once_left_is_cancelled_by_itself_afterwards() -> None
 
 async def test_only_what_is_meant_is_cancelled_and_never_all_at_once() -> None:
     opend = FakeOpenD({1: book(6)})
-    run = await emptied(opend, REAL, everything=False, meant=lambda listed: listed.order_id % 2 == 0)
+    run = await emptied(opend, REAL, key_id="bot", meant=lambda listed: listed.order_id % 2 == 0)
     assert opend.at_once(1) == []
     assert [one.status == CANCELLED for one in opend.books[1]] == [False, True] * 3
     assert run.total == 3
@@ -181,7 +181,7 @@ async def test_progress_tells_how_many_are_left_and_how_long_that_takes() -> Non
 
 async def test_where_nobody_is_in_a_hurry_a_part_is_left_to_clients() -> None:
     opend = FakeOpenD({2: book(20)})
-    run = made(opend, PAPER, everything=False, kept=5, limit={"period": 5.0})
+    run = made(opend, PAPER, key_id="bot", kept=5, limit={"period": 5.0})
     work = asyncio.ensure_future(run.run())
     async with asyncio.timeout(4):
         while opend.singles(2) < 15:
@@ -195,7 +195,7 @@ async def test_two_of_one_account_at_once_stay_within_its_limit_together() -> No
     opend = FakeOpenD({2: book(30)}, limit=10, period=0.5)
     shared = means(opend, most=10, period=0.5)
     runs = [
-        Emptying(PAPER, shared, lambda listed, rest=rest: listed.order_id % 2 == rest, everything=False)
+        Emptying(PAPER, shared, lambda listed, rest=rest: listed.order_id % 2 == rest, f"bot-{rest}")
         for rest in range(2)
     ]
     await asyncio.wait_for(asyncio.gather(*(run.run() for run in runs)), 5)

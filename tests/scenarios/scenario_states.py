@@ -138,7 +138,7 @@ async def _changes_used_up(run: Run) -> AsyncIterator[None]:
 
 @_state("the sidecar cancels every order of the account")
 async def _clearing(run: Run) -> AsyncIterator[None]:
-    with run.world.sidecar.app.changes.reserved(PAPER_HK, everything=True):
+    with run.world.sidecar.app.changes.reserved(PAPER_HK, None):
         yield
 
 
