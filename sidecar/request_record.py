@@ -12,7 +12,16 @@ from google.protobuf.message import Message
 
 from sidecar.audit.record import endpoint_name
 from sidecar.grants import Caller
-from sidecar.intents.model import CancelOrder, Intent, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Unlock
+from sidecar.intents.model import (
+    CancelOrder,
+    Intent,
+    ModifyOp,
+    ModifyOrder,
+    PlaceCombo,
+    PlaceOrder,
+    RestingOrder,
+    Unlock,
+)
 from sidecar.policy.change import would_become
 from sidecar.policy.decision import Decision
 from sidecar.wire import packet_id
@@ -48,9 +57,16 @@ def order_fields(
             fields.update(_traded(would_become(intent, resting)))
     if isinstance(intent, ModifyOrder | CancelOrder):
         fields.update(order_id=intent.order.order_id or None, order_id_ex=intent.order.order_id_ex or None)
+        fields.update(op=_op(intent))
     if decision is not None and decision.worth is not None:
         fields.update(value=decision.worth.value, currency=decision.worth.currency)
     return fields
+
+
+def _op(change: ModifyOrder | CancelOrder) -> str:
+    if isinstance(change, CancelOrder):
+        return "cancel_all" if change.for_all else "cancel"
+    return "modify" if change.op is ModifyOp.NORMAL else change.op.name.lower()
 
 
 def _traded(order: PlaceOrder | PlaceCombo) -> dict[str, Any]:

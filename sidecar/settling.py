@@ -54,6 +54,8 @@ class Settling:
         for acc_id in ledger.accounts_in_doubt():
             for made in ledger.unsettled(acc_id):
                 self._lost[made.decision_id] = _record_of(made)
+        self._found_failed = ""
+        """The decision of the order that was found last, where it had failed by then."""
         self._last_words: OrderedDict[tuple[int, int | str], PushSubject] = OrderedDict()
 
     # -- replies --------------------------------------------------------------------------------------------------
@@ -168,12 +170,30 @@ class Settling:
             if decision_id is None:
                 self._remember(order)
             elif status in FAILED_STATUSES and not order.fill_qty:
-                self._ledger.order_failed(decision_id)
+                self._failed(decision_id, order)
             settled = self._ledger.order_ended(acc_id, *ids)
         else:
             settled = self._changed_as_asked(order)
         for each in settled:
             self._record_if_lost(each, order)
+
+    def _failed(self, decision_id: str, order: PushSubject) -> None:
+        """An order that OpenD took, and that gives back what it counted: the audit says so, as it said that it was taken."""
+        row = self._ledger.row_of(decision_id)
+        self._ledger.order_failed(decision_id)
+        if row is None or row.state is not State.ACCEPTED or decision_id in self._lost:
+            return
+        if decision_id == self._found_failed:
+            return  # that it failed was recorded as it was found
+        failed = replace(
+            _record_of(row.reservation),
+            at=self._clock(),
+            outcome="failure",
+            message=f"the order failed at OpenD: {_status_name(order.order_status)}",
+            order_id=order.order_id or None,
+            order_id_ex=order.order_id_ex or None,
+        )
+        self._recorder.note(failed)
 
     def _changed_as_asked(self, order: PushSubject) -> list[str]:
         """The changes whose reply is lost and which the order shows: it has their quantity and price."""
@@ -221,6 +241,8 @@ class Settling:
     def _record_if_lost(self, decision_id: str, order: PushSubject) -> None:
         failed = order.order_status in FAILED_STATUSES and not order.fill_qty
         text = f"{_FOUND}: {_status_name(order.order_status)}"
+        if failed:
+            self._found_failed = decision_id
         self._record(decision_id, "failure" if failed else "success", text, order.order_id, order.order_id_ex)
 
     def _record(

@@ -518,4 +518,17 @@ def _after(said: Any, remark: str | None) -> tuple[Any, ...]:
             row.state, row.order_id, row.order_id_ex, row.ended is not None, each.used,
             each.ledger.open_orders("bot"), each.ledger.owner_of(ACCOUNT, 7, "EX7"),
         ))  # fmt: skip
-    return (*found, len(heard.records) + heard.answers)
+    told = len(heard.records) + heard.answers
+    assert [outcome for outcome, _ in heard.told()].count("failure") <= 1
+    # an order that was taken and then failed has a record of each, one that was found failed has one
+    return (*found, told > 0 if found[0][0] is State.FAILED else told)
+
+
+def test_an_order_that_opend_took_and_that_failed_later_is_recorded_once_more_and_once_only() -> None:
+    heard = Heard()
+    made = heard.sent()
+    heard.replied(made)
+    for _ in range(2):
+        heard.settling.pushed(order(made, status=OrderStatus.FAILED))
+    assert heard.told() == [("failure", made.decision_id)]
+    assert heard.records[0].message == "the order failed at OpenD: FAILED"

@@ -68,6 +68,8 @@ class AuditRecord:
     currency: str | None = None
     order_id: int | None = None
     order_id_ex: str | None = None
+    op: str | None = None
+    """Of a change of an order: `modify`, `cancel`, `cancel_all`, `enable`, `disable` or `delete`."""
     ret_type: int | None = None
     """OpenD's retType, on outcomes."""
     latency_us: int | None = None
@@ -126,6 +128,7 @@ _OPTIONAL = (
     "currency",
     "order_id",
     "order_id_ex",
+    "op",
     "ret_type",
     "latency_us",
     "count",

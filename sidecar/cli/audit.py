@@ -1,4 +1,4 @@
-"""The command group `audit`: checks an audit and says what is wrong with it and where. Writes nothing."""
+"""The command group `audit`, and in it `verify`, which says what is wrong with an audit and where. Writes nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from sidecar.audit.chain import Head
 from sidecar.audit.files import rotated_files
 from sidecar.audit.verify import Report
 from sidecar.audit.verify import verify as verify_files
+from sidecar.cli.audit_report import report
+from sidecar.cli.audit_search import search, tail
 from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 from sidecar.ledger.sqlite import read_audit_head
@@ -23,6 +25,10 @@ _WORTH_A_BAR = 20 * 1024 * 1024
 @click.group("audit")
 def audit() -> None:
     """Look at the audit."""
+
+
+for command in (tail, search, report):
+    audit.add_command(command)
 
 
 @audit.command("verify")

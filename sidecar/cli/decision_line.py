@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -48,6 +49,20 @@ class Following:
         *lines, self._begun = data.split(b"\n")
         return [json.loads(line, parse_float=Decimal) for line in lines if line]
 
+    def last(self, count: int, wanted: Callable[[bytes], bool]) -> list[Record]:
+        """The last `count` whole lines there are now that are wanted; `new` goes on after them."""
+        if self._file is None:
+            if not self._path.exists():
+                return []
+            self._file = self._path.open("rb")
+        kept: deque[bytes] = deque(maxlen=count)
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                self._begun = line
+            elif wanted(line):
+                kept.append(line)
+        return [json.loads(line, parse_float=Decimal) for line in kept]
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -61,13 +76,14 @@ class Following:
         return self._file is not None and not os.path.samestat(os.fstat(self._file.fileno()), there)
 
 
-def line_of(record: Record) -> Text:
-    """`10:58:00 ✗ sim-bot place_order HK.00700 BUY 400 × 300 = 120000 HKD order_value: ...`, coloured."""
+def line_of(record: Record, *, dated: bool = False) -> Text:
+    """`10:58:00 ✗ sim-bot place_order HK.00700 BUY 400 × 300 = 120000 HKD order_value: ...`, coloured; `dated` with the day."""
     mark, colour = _MARKS.get(record["outcome"], ("?", "yellow"))
     at = datetime.fromisoformat(record["timestamp"]).astimezone()
     door = record["iface"] if record["iface"] != "tcp" else ""
-    parts = [record["key_id"], door, record["endpoint"].split()[0], _subject(record), _verdict(record)]
-    text = Text(f"{at:%H:%M:%S} ")
+    verb = record.get("op") or record["endpoint"].split()[0]
+    parts = [record["key_id"], door, verb, _subject(record), _verdict(record)]
+    text = Text(f"{at:%Y-%m-%d %H:%M:%S} " if dated else f"{at:%H:%M:%S} ")
     text.append(mark, colour)
     # SECURITY: symbols, remarks and reasons come from outside; escape sequences in them must not reach the terminal
     text.append("".join(f" {_printable(part)}" for part in parts if part))
