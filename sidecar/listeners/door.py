@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 from aiohttp import web
@@ -205,12 +205,12 @@ class _TurnedAway(asyncio.Protocol):
         self._words = words
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        out = cast(asyncio.Transport, transport)  # uvloop's, behind TLS, is none by type
         peer = transport.get_extra_info("peername")
         text = self._words(peer[0] if isinstance(peer, tuple) else "local").encode()
         head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}"
-        transport.write(head.encode() + b"\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + text)
-        transport.close()
+        out.write(head.encode() + b"\r\nRetry-After: 5\r\nConnection: close\r\n\r\n" + text)
+        out.close()
 
 
 class _NoTraceback(logging.Handler):

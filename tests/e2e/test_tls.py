@@ -362,3 +362,41 @@ def test_a_port_that_is_taken_is_told_behind_tls_too(refused_start: Any) -> None
         port = taken.getsockname()[1]
         said = refused_start(lambda pair: None, port)
     assert f"cannot listen on 127.0.0.1:{port} (address already in use); choose another port with `--rest-port`" in said
+
+
+def test_where_there_is_no_room_it_is_said_behind_tls_too(stage: Stage) -> None:
+    world = TlsWorld(stage, limits={"max_clients": 1})
+    request = f"GET /api/key HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {world.key}\r\n\r\n".encode()
+    with world.connect(world.sidecar.doors["rest"]) as first:
+        first.sendall(request)
+        assert first.recv(65536).startswith(b"HTTP/1.1 200")
+        refused = world.curl("/api/key", world.key)
+        assert (refused.status, "upstream_full" in refused.body) == (503, True), refused
+    eventually(lambda: world.curl("/api/key", world.key).status == 200, 5)
+    first_raw = world.raw(world.key)
+    with pytest.raises(OSError):
+        world.raw(world.key)
+    first_raw.close()
+    assert "Traceback" not in world.sidecar.log_text()
+
+
+@pytest.mark.parametrize("door", ["tcp", "websocket", "rest", "grpc", "mcp"])
+def test_whoever_says_nothing_after_the_handshake_is_let_go_too(world: TlsWorld, door: str) -> None:
+    port = world.sidecar.ports[0] if door == "tcp" else world.sidecar.doors[door]
+    with world.connect(port) as silent:
+        silent.settimeout(8)
+        while silent.recv(1000):  # gRPC greets
+            pass
+
+
+def test_who_reads_nothing_of_a_long_answer_costs_the_others_nothing(world: TlsWorld) -> None:
+    """A page of a megabyte, asked for over and over and never read."""
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    lazy = [world.connect(world.sidecar.doors["rest"]) for _ in range(20)]
+    for each in lazy:
+        each.sendall(request)
+    began = time.monotonic()
+    assert world.curl("/api/key", world.key).status == 200
+    assert time.monotonic() - began < 3
+    for each in lazy:
+        each.close()
