@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Literal
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
@@ -156,8 +157,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         Panel("Audit and ledger behind", "Age of the oldest work that is not on disk.", one(
             "sidecar_audit_lag_seconds{I}", "{{instance}}"), unit="s"),
         Panel("Audit records waiting", "Not on disk yet.", one("sidecar_audit_lag_records{I}", "{{instance}}")),
-        Panel("Reloads", "Since the start, of keys.json and certificates.", (
+        Panel("Reloads", "Since the start, of keys.json, settings and certificates.", (
             Query("sidecar_keys_reload_total{I}", "keys.json {{result}}"),
+            Query("sidecar_config_reloads_total{I}", "settings {{result}}"),
             Query("sidecar_tls_reload_total{I}", "certificates {{result}}"))),
         Panel("Memory", "Resident.", one('process_resident_memory_bytes{job="opend-sidecar", instance=~"$instance"}', "{{instance}}"),
               unit="bytes"),
@@ -175,7 +177,7 @@ def written_out(expr: str) -> str:
 
 
 def targets(panel: Panel) -> Iterator[prometheus.Dataquery]:
-    for letter, query in zip("ABC", panel.queries, strict=False):
+    for letter, query in zip(ascii_uppercase, panel.queries, strict=False):
         made = prometheus.Dataquery().ref_id(letter).datasource(SOURCE).expr(written_out(query.expr))
         made.legend_format(query.legend or "__auto")
         if panel.shape == "table":
