@@ -105,7 +105,7 @@ class Instruments:
         self._house = house
         self._late = max(timeout, 10.0)
         pace = Pace(MAX_CODES, max_age, negative_age, timeout, self._late, max_entries=max_entries)
-        budget = RequestBudget(requests, period, clock)
+        budget = RequestBudget(requests, period, clock, even=requests // 2)
         self._lookup: BatchedLookup[Code, Instrument] = BatchedLookup(
             self._load, tasks, pace, budget=budget, clock=clock
         )

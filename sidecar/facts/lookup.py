@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -28,27 +29,55 @@ _log = structlog.get_logger("sidecar.facts")
 
 
 class RequestBudget:
-    """At most `requests` in any `period` seconds: a sliding window, so that no boundary lets twice as many through."""
+    """At most `requests` in any `period` seconds: a sliding window, so that no boundary lets twice as many through.
 
-    __slots__ = ("_clock", "_period", "_requests", "_spent")
+    `even` of them go out evenly over the period, the rest whenever they are asked for. SECURITY: whoever has one security
+    after the other looked up uses up the rest, and still nobody waits longer than `period / even`: a request takes along all
+    who wait. 0: all of them are the rest.
+    """
 
-    def __init__(self, requests: int, period: float, clock: Clock = time.monotonic) -> None:
+    __slots__ = ("_at_once", "_clock", "_gap", "_next_even", "_period", "_requests", "_rest", "_spent")
+
+    def __init__(self, requests: int, period: float, clock: Clock = time.monotonic, *, even: int = 0) -> None:
         self._requests = requests
+        self._rest = requests - even
         self._period = period
+        self._gap = period / even if even else math.inf
         self._clock = clock
+        self._next_even = -math.inf if even else math.inf
         self._spent: deque[float] = deque()
+        self._at_once: deque[float] = deque()
+        """Those of `_spent` that are of the rest."""
 
     def delay(self) -> float:
         """Seconds until the next request may be sent; 0.0 when it may be now."""
-        now = self._clock()
-        while self._spent and now - self._spent[0] >= self._period:
-            self._spent.popleft()
-        if len(self._spent) < self._requests:
-            return 0.0
-        return self._period - (now - self._spent[0])
+        evenly = max(0.0, self._next_even - self._clock())
+        return max(self._until_fewer(self._spent, self._requests), min(evenly, self._delay_of_rest()))
 
     def spend(self) -> None:
-        self._spent.append(self._clock())
+        now = self._clock()
+        if now >= self._next_even:
+            self._next_even = now + self._gap
+            self._spent.append(now)
+        else:
+            self._spend_of_rest()
+
+    def _delay_of_rest(self) -> float:
+        return self._until_fewer(self._at_once, self._rest)
+
+    def _spend_of_rest(self) -> None:
+        now = self._clock()
+        self._at_once.append(now)
+        self._spent.append(now)
+
+    def _until_fewer(self, spent: deque[float], most: int) -> float:
+        """Seconds until less than `most` of them still count."""
+        now = self._clock()
+        while spent and now - spent[0] >= self._period:
+            spent.popleft()
+        if len(spent) < most:
+            return 0.0
+        return self._period - (now - spent[0]) if spent else math.inf
 
 
 @dataclass(frozen=True, slots=True)

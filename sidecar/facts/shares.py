@@ -16,25 +16,23 @@ _CLOSE = 0.1
 
 
 class SharedBudget(RequestBudget):
-    """The sidecar's own look-ups may use all of it, the requests of keys, counted together, all but `kept`.
+    """`kept` of them only the sidecar's own look-ups may use, which go out evenly; of the rest whoever comes first.
 
     SECURITY: a key that asks for quotes without pause must not keep the sidecar from the prices by which it judges orders.
     """
 
-    __slots__ = ("_keys",)
+    __slots__ = ()
 
     def __init__(self, requests: int, period: float, kept: int, clock: Clock = time.monotonic) -> None:
         """`requests` in `period` seconds is what OpenD takes."""
-        super().__init__(requests, period + _CLOSE, clock)
-        self._keys = RequestBudget(requests - kept, period + _CLOSE, clock)
+        super().__init__(requests, period + _CLOSE, clock, even=kept)
 
     def delay_of_keys(self) -> float:
         """Seconds until the next request of a key may be sent; 0.0 when it may be now."""
-        return max(self.delay(), self._keys.delay())
+        return self._delay_of_rest()
 
     def spend_by_key(self) -> None:
-        self.spend()
-        self._keys.spend()
+        self._spend_of_rest()
 
 
 class Shares:
