@@ -11,12 +11,12 @@ from typing import Any
 import click
 import pytest
 import yaml
-from documents import PROJECT, documents
+from documents import PROJECT, block, documents
 
 from sidecar.cli.main import main
 from sidecar.keys.record import KNOWN_FIELDS
 from sidecar.listeners.refusals import NATIVE
-from sidecar.policy.decision import Code
+from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Scope
 
 ALL = [*documents(), *sorted((PROJECT / "docs/decisions").glob("*.md"))]
@@ -103,6 +103,28 @@ def test_the_page_on_keys_has_every_field_and_every_scope_and_no_other() -> None
     first = {name for row in rows("docs/keys.md") for name in INLINE.findall(row[0])}
     strange = {name for name in first if re.fullmatch(r"[a-z_]+", name)} - KNOWN_FIELDS - {one.value for one in Scope}
     assert strange == set()
+
+
+def test_bot_authors_are_told_of_every_code_whether_to_try_again() -> None:
+    told = [code for first, *_ in rows("docs/for-bot-authors.md") for code in INLINE.findall(first)]
+    assert sorted(told) == sorted(code.value for code in Code)
+
+
+def test_the_lines_for_bot_authors_find_the_code_of_a_refusal() -> None:
+    scope: dict[str, Any] = {}
+    exec(block("docs/for-bot-authors.md", "python", "code_of"), scope)
+    said = Refusal(Code.ORDER_VALUE, "order value 120000 HKD is over the limit of 100000 HKD").text("01M7")
+    assert scope["code_of"](said) == "order_value"
+    assert scope["code_of"]("Nonexisting acc_id") is None
+
+
+def test_the_runbook_leads_to_a_section_from_every_code_for_which_the_operator_is_needed() -> None:
+    said = INLINE.findall((PROJECT / "docs/runbook.md").read_text())
+    for code in (
+        Code.TRADING_HALTED, Code.REDUCE_ONLY, Code.BREAKER, Code.KEYS_STALE, Code.AUDIT_UNAVAILABLE,
+        Code.LEDGER_UNAVAILABLE, Code.CLOCK, Code.UPSTREAM_UNAVAILABLE, Code.UPSTREAM_FULL,
+    ):  # fmt: skip
+        assert code.value in said
 
 
 def known_setting(path: str) -> bool:
