@@ -17,7 +17,11 @@ def documents() -> list[Path]:
     ]
 
 
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Its blocks of code: language (empty where none is given) and lines."""
+    return _FENCE.findall(page.read_text())
+
+
 def block(document: str, language: str, holding: str = "") -> str:
     """The first block of code in that language, of those with the text `holding` in them."""
-    found = _FENCE.findall((PROJECT / document).read_text())
-    return next(lines for told, lines in found if told == language and holding in lines)
+    return next(lines for told, lines in blocks(PROJECT / document) if told == language and holding in lines)
