@@ -35,15 +35,16 @@ from sidecar.intents.model import (
     Security,
     Side,
 )
-from sidecar.policy import decide as policy
 from sidecar.policy import (
+    caps,
     order_limits,
     reduce_only,
     rules,
     short_sales,
     whitelists,
 )
-from sidecar.policy.case import Case
+from sidecar.policy import decide as policy
+from sidecar.policy.case import Case, case_of
 from sidecar.policy.decide import decide, explain
 from sidecar.policy.decision import Code, Finding, Refusal
 from sidecar.policy.exact import EXACT
@@ -183,6 +184,18 @@ def test_an_order_that_leaves_the_market_shrinks_nothing_and_passes() -> None:
         finding = reduce_only.reduce_only(case(ModifyOrder(ACCOUNT, op, OrderRef(0, "EX7")), resting))
         assert finding == Finding("reduce only", "it takes an order off the market")
     assert reduce_only.reduce_only(case(NOTHING, REDUCING)) is None
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"), [(0.0, 60), (0.5, 60), (1.0, 59), (58.5, 2), (59.0, 1), (59.5, 1), (60.0, 1), (75.0, 1)]
+)
+def test_whoever_comes_too_often_is_told_the_whole_seconds_to_wait(age: float, wait: int) -> None:
+    key = replace(KEY, max_orders_per_minute=1)
+    made = case_of(key, ORDER, FACTS, Usage(orders_last_minute=1, oldest_order_age=age), NOW)
+    finding = caps.rate(made)
+    assert finding is not None and finding.refusal is not None
+    assert finding.refusal.retry_after == wait
+    assert finding.detail == f"2 orders in 60 s, the limit is 1; try again in {wait} s"
 
 
 # -- what nobody should send ---------------------------------------------------------------------------------------------

@@ -114,6 +114,12 @@ def test_a_combo_counts_at_its_net_price_only_where_that_is_more(net: str, more:
     assert found.value == (Decimal("5000.1") if more else 5000)
 
 
+def test_a_combo_of_one_leg_counts_by_it() -> None:
+    found = worth.worth(replace(COMBO, legs=COMBO.legs[:1]), replace(LEGS, legs=LEGS.legs[:1]), TERMS)
+    assert found is not None
+    assert found.explanation == "10 HK.00700 × 300 (quote) × 1 = 3000 HKD"
+
+
 def test_a_combo_that_cannot_be_converted_has_no_worth() -> None:
     for rates in (None, Rates("USD", date(2026, 11, 20), 7, {})):
         assert worth.worth(COMBO, LEGS, TERMS, Exchange("USD", rates, "too old")) is None
