@@ -98,7 +98,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             "stacked", "reqps"),
         Panel("Refusals by reason", "In the last 5 minutes, by code. The first of a kind shows only in the table beside.", one(
             "sum by (code) (increase(sidecar_refusals_total{K}[5m]))", "{{code}}"), "stacked", width=12),
-        Panel("Refusals since the start", "By key and code; docs/monitoring.md and the README say what a code means.", one(
+        Panel("Refusals since the start", "By key and code; docs/refusals.md says what a code means.", one(
             "sort_desc(sum by (key_id, code) (sidecar_refusals_total{K}))"), "table", width=12),
     )),
     ("Orders", (
