@@ -10,6 +10,7 @@ import click
 from sidecar.cli.audit import audit
 from sidecar.cli.check_config import check_config
 from sidecar.cli.demo import demo
+from sidecar.cli.doctor import doctor
 from sidecar.cli.explain import explain
 from sidecar.cli.keys import bind_key, gen_key, list_keys, machine_id, revoke_key
 from sidecar.cli.mcp_stdio import mcp_stdio
@@ -43,6 +44,7 @@ for command in (
     demo,
     sandbox,
     check_config,
+    doctor,
     gen_key,
     list_keys,
     revoke_key,
