@@ -127,6 +127,12 @@ def test_the_runbook_leads_to_a_section_from_every_code_for_which_the_operator_i
         assert code.value in said
 
 
+def test_every_module_on_the_page_for_developers_exists() -> None:
+    named = [name for row in rows("docs/development.md") for name in INLINE.findall(row[0]) if name != "sidecar/"]
+    assert named
+    assert [name for name in named if not (PROJECT / "sidecar" / name).exists()] == []
+
+
 def known_setting(path: str) -> bool:
     """Whether `path` is in the commented settings; in a list of listeners the first stands for all."""
     here: Any = SETTINGS
