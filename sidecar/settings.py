@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -251,18 +251,34 @@ def _paths_by_key(value: object) -> tuple[tuple[str, Path], ...]:
     return tuple((_key_id(name), _path(path)) for name, path in value.items())
 
 
-FilePath = Annotated[Path, PlainValidator(_path)]
-Size = Annotated[int, PlainValidator(_size)]
+def _pattern(of: re.Pattern[str]) -> Any:
+    return Annotated[str, Field(pattern=f"^({of.pattern})$")]
+
+
+def _read(read: Callable[[object], Any], written: Any = str) -> PlainValidator:
+    """A value by `read`, which says what is wrong in prose; `written` is what the file has, for its JSON Schema."""
+    return PlainValidator(read, json_schema_input_type=written)
+
+
+SizeText, ModeText, ClockText, VariableName = (_pattern(one) for one in (_SIZE, _MODE, _CLOCK, _VARIABLE))
+DayText = Annotated[str, Field(json_schema_extra={"format": "date"})]
+Currency = Literal["HKD", "USD", "CNH", "JPY", "SGD", "AUD", "CAD", "MYR", "NZD"]
+"""As `border.CURRENCIES`."""
+PerCent = Annotated[float, Field(ge=0, le=100)]
+Amount = Annotated[float, Field(gt=0)]
+
+FilePath = Annotated[Path, _read(_path)]
+Size = Annotated[int, _read(_size, int | SizeText)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=31_536_000, allow_inf_nan=False)]
 Seconds0 = Annotated[float, Field(strict=True, ge=0, le=31_536_000, allow_inf_nan=False)]
 ShortTime = Annotated[float, Field(strict=True, gt=0, le=30, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
-Bind = Annotated[str, PlainValidator(_bind)]
-BindOrSocket = Annotated[str, PlainValidator(_bind_or_socket)]
+Bind = Annotated[str, _read(_bind)]
+BindOrSocket = Annotated[str, _read(_bind_or_socket)]
 """An IP address, or `unix:/path`: then the port means nothing. See `socket_path`."""
-FileMode = Annotated[int, PlainValidator(_mode)]
-Origins = Annotated[tuple[str, ...], PlainValidator(_origins)]
-Hosts = Annotated[tuple[str, ...], PlainValidator(_hosts)]
+FileMode = Annotated[int, _read(_mode, ModeText)]
+Origins = Annotated[tuple[str, ...], _read(_origins, list[str])]
+Hosts = Annotated[tuple[str, ...], _read(_hosts, list[str])]
 ListenPort = Annotated[int, Field(strict=True, ge=0, le=65535)]
 """0 takes any free port, which tests want."""
 
@@ -271,7 +287,7 @@ ListenPort = Annotated[int, Field(strict=True, ge=0, le=65535)]
 class Upstream:
     """OpenD, and how its connections are used."""
 
-    host: Annotated[str, PlainValidator(_host)] = "127.0.0.1"
+    host: Annotated[str, _read(_host)] = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 11111
     rsa_key: FilePath | None = None
     max_connections: Annotated[int, Field(strict=True, ge=8, le=100_000)] = 100
@@ -300,7 +316,7 @@ class Keys:
 
     file: FilePath = Path("~/.config/futu/keys.json").expanduser()
     stale_keys_max: Seconds0 = 600.0
-    timezone: Annotated[str, PlainValidator(_zone_name)] | None = None
+    timezone: Annotated[str, _read(_zone_name)] | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -344,11 +360,11 @@ class TcpListener:
     port: ListenPort = 11110
     socket_mode: FileMode = 0o660
     """Of a unix socket; it means nothing elsewhere."""
-    key: Annotated[str, PlainValidator(_key_id)] | None = None
+    key: Annotated[str, _read(_key_id)] | None = None
     rsa_key: FilePath | None = None
-    rsa_keys: Annotated[tuple[tuple[str, Path], ...], PlainValidator(_paths_by_key)] = ()
+    rsa_keys: Annotated[tuple[tuple[str, Path], ...], _read(_paths_by_key, dict[str, str])] = ()
     """(key id, path of its RSA private key) pairs; `{id: path}` in the file."""
-    allowed_ips: Annotated[tuple[str, ...], PlainValidator(_networks)] | None = None
+    allowed_ips: Annotated[tuple[str, ...], _read(_networks, list[str])] | None = None
     tls: Tls = Tls()
 
     def __post_init__(self) -> None:
@@ -504,9 +520,9 @@ class Limits:
 class Fx:
     """The operator's rates of exchange, for keys with cap_currency. All of them, or none."""
 
-    as_of: Annotated[date, PlainValidator(_day)] | None = None
-    base: Annotated[str, PlainValidator(_currency)] | None = None
-    rates: Annotated[tuple[tuple[str, Decimal], ...], PlainValidator(_rates)] = ()
+    as_of: Annotated[date, _read(_day, DayText)] | None = None
+    base: Annotated[str, _read(_currency, Currency)] | None = None
+    rates: Annotated[tuple[tuple[str, Decimal], ...], _read(_rates, dict[Currency, float | str])] = ()
     """(currency, units of `base` for one unit of it) pairs; `{currency: rate}` in the file."""
     max_age_days: Annotated[int, Field(strict=True, ge=0, le=3660)] = 7
 
@@ -528,10 +544,10 @@ class Policy:
     position_max_age: ShortTime = 3.0
     position_lag: ShortTime = 3.0
     instrument_max_age: Seconds = 86400.0
-    price_buffer_pct: Annotated[Decimal, PlainValidator(_per_cent)] = Decimal(5)
+    price_buffer_pct: Annotated[Decimal, _read(_per_cent, PerCent)] = Decimal(5)
     fx: Fx = Fx()
-    day_rolls_at: Annotated[time, PlainValidator(_clock)] = time(0, 0)
-    day_zone: Annotated[ZoneInfo, PlainValidator(_zone)] = ZoneInfo("UTC")
+    day_rolls_at: Annotated[time, _read(_clock, ClockText)] = time(0, 0)
+    day_zone: Annotated[ZoneInfo, _read(_zone)] = ZoneInfo("UTC")
     tag_orders: Flag = True
     push_owner_wait: Seconds0 = 2.0
     idempotency_keys_kept: Annotated[float, Field(strict=True, ge=60, le=31_536_000, allow_inf_nan=False)] = 86_400.0
@@ -543,7 +559,7 @@ class Unlock:
 
     mode: Literal["owner", "sidecar"] = "owner"
     password_file: FilePath | None = None
-    password_env: Annotated[str, PlainValidator(_variable)] | None = None
+    password_env: Annotated[str, _read(_variable, VariableName)] | None = None
     relock_idle: Annotated[float, Field(strict=True, ge=10, le=31_536_000, allow_inf_nan=False)] | None = 900.0
     """None: never locked again while it runs."""
 
@@ -562,8 +578,8 @@ class Breakers:
     refusals_in_a_row: Annotated[int, Field(strict=True, ge=2, le=100_000)] | None = None
     identical_orders: Annotated[int, Field(strict=True, ge=2, le=10_000)] | None = None
     identical_window: Annotated[float, Field(strict=True, ge=1, le=3600, allow_inf_nan=False)] = 60.0
-    daily_loss: Annotated[Decimal, PlainValidator(_amount)] | None = None
-    daily_loss_currency: Annotated[str, PlainValidator(_currency)] | None = None
+    daily_loss: Annotated[Decimal, _read(_amount, Amount)] | None = None
+    daily_loss_currency: Annotated[str, _read(_currency, Currency)] | None = None
 
     def __post_init__(self) -> None:
         if (self.daily_loss is None) != (self.daily_loss_currency is None):

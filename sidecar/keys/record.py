@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails
 
-from sidecar.border import closest, shown
+from sidecar.border import CURRENCIES, closest, shown
 from sidecar.intents.model import OrderType, Side
 from sidecar.keys import fields
 from sidecar.policy.key import TRADE_SCOPES, HoursWindow, Key, Scope
@@ -67,8 +67,34 @@ class JsonObject(dict[str, Any]):
     repeated: tuple[str, ...] = ()
 
 
-def _absent_or(read: Callable[[object], Any]) -> PlainValidator:
-    return PlainValidator(lambda value: None if value is None else read(value))
+def _is(read: Callable[[object], Any], written: Any = str) -> PlainValidator:
+    """A value by `read`, which says what is wrong in prose; `written` is what the file has, for its JSON Schema."""
+    return PlainValidator(read, json_schema_input_type=written)
+
+
+def _absent_or(read: Callable[[object], Any], written: Any = str) -> PlainValidator:
+    return _is(lambda value: None if value is None else read(value), written | None)
+
+
+def _text(pattern: str) -> Any:
+    return Annotated[str, Field(pattern=f"^{pattern}$")]
+
+
+def _one_of(names: Iterable[str]) -> Any:
+    return Annotated[str, Field(json_schema_extra={"enum": list(names)})]
+
+
+def _list(one: Any, least: int = 1) -> Any:
+    return Annotated[list[one], Field(min_length=least)]
+
+
+_HEX = _text(r"(sha256:)?[0-9a-fA-F]{64}")
+_MOMENT = _text(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_HOURS = _text(r"([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)")
+_AMOUNT = Annotated[float, Field(gt=0)]
+_ACCOUNT = Annotated[int, Field(gt=0, lt=2**64)]
+_GRACE = bool | Annotated[int, Field(ge=15, le=3600)]
+_COUNT = Annotated[int, Field(gt=0, le=100_000)]
 
 
 class _Record(BaseModel):
@@ -76,39 +102,50 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    id: Annotated[str, PlainValidator(fields.key_id)]
-    hash: Annotated[bytes, PlainValidator(fields.digest)]
-    scopes: Annotated[frozenset[Scope], PlainValidator(fields.scopes)]
-    ws_hash: Annotated[bytes | None, _absent_or(fields.digest)] = None
-    client_certs: Annotated[frozenset[bytes] | None, _absent_or(fields.certificates)] = None
-    created_at: Annotated[datetime | None, _absent_or(fields.moment)] = None
-    expires_at: Annotated[datetime | None, _absent_or(fields.moment)] = None
-    note: Annotated[str | None, _absent_or(fields.note)] = None
-    allowed_markets: Annotated[frozenset[str] | None, _absent_or(fields.markets)] = None
-    allowed_symbols: Annotated[frozenset[str] | None, _absent_or(fields.symbols)] = None
-    allowed_trd_sides: Annotated[frozenset[Side] | None, _absent_or(fields.sides)] = None
-    allowed_acc_ids: Annotated[frozenset[int] | None, _absent_or(fields.acc_ids)] = None
-    allowed_order_types: Annotated[frozenset[OrderType] | None, _absent_or(fields.order_types)] = None
-    max_order_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
-    max_daily_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
-    max_position_value: Annotated[Decimal | None, _absent_or(fields.cap)] = None
-    cap_currency: Annotated[str | None, _absent_or(fields.currency)] = None
-    max_orders_per_minute: Annotated[int | None, _absent_or(fields.count)] = None
-    max_open_orders: Annotated[int | None, _absent_or(fields.count)] = None
-    max_order_qty: Annotated[Decimal | None, _absent_or(fields.quantity)] = None
-    price_collar_pct: Annotated[Decimal | None, _absent_or(fields.percent)] = None
-    duplicate_window_s: Annotated[int | None, _absent_or(fields.repeat_window)] = None
-    trading_hours: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
-    extended_hours: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
-    allow_short: Annotated[bool | None, _absent_or(fields.yes_or_no)] = None
-    cancel_on_disconnect: Annotated[int | None, _absent_or(fields.grace)] = None
-    hours_window: Annotated[tuple[HoursWindow, ...] | None, _absent_or(fields.hours)] = None
+    id: Annotated[str, _is(fields.key_id, Annotated[str, Field(min_length=1, max_length=64)])]
+    hash: Annotated[bytes, _is(fields.digest, _HEX)]
+    scopes: Annotated[frozenset[Scope], _is(fields.scopes, _list(_one_of(Scope)))]
+    ws_hash: Annotated[bytes | None, _absent_or(fields.digest, _HEX)] = None
+    client_certs: Annotated[frozenset[bytes] | None, _absent_or(fields.certificates, _list(str))] = None
+    created_at: Annotated[datetime | None, _absent_or(fields.moment, _MOMENT)] = None
+    expires_at: Annotated[datetime | None, _absent_or(fields.moment, _MOMENT)] = None
+    note: Annotated[str | None, _absent_or(fields.note, Annotated[str, Field(max_length=1000)])] = None
+    allowed_markets: Annotated[frozenset[str] | None, _absent_or(fields.markets, _list(_one_of(fields.MARKETS)))] = None
+    allowed_symbols: Annotated[frozenset[str] | None, _absent_or(fields.symbols, _list(str))] = None
+    allowed_trd_sides: Annotated[frozenset[Side] | None, _absent_or(fields.sides, _list(_one_of(Side)))] = None
+    allowed_acc_ids: Annotated[frozenset[int] | None, _absent_or(fields.acc_ids, _list(_ACCOUNT))] = None
+    allowed_order_types: Annotated[
+        frozenset[OrderType] | None, _absent_or(fields.order_types, _list(_one_of(OrderType.__members__)))
+    ] = None
+    max_order_value: Annotated[Decimal | None, _absent_or(fields.cap, _AMOUNT)] = None
+    max_daily_value: Annotated[Decimal | None, _absent_or(fields.cap, _AMOUNT)] = None
+    max_position_value: Annotated[Decimal | None, _absent_or(fields.cap, _AMOUNT)] = None
+    cap_currency: Annotated[str | None, _absent_or(fields.currency, _one_of(CURRENCIES))] = None
+    max_orders_per_minute: Annotated[int | None, _absent_or(fields.count, _COUNT)] = None
+    max_open_orders: Annotated[int | None, _absent_or(fields.count, _COUNT)] = None
+    max_order_qty: Annotated[Decimal | None, _absent_or(fields.quantity, _AMOUNT)] = None
+    price_collar_pct: Annotated[Decimal | None, _absent_or(fields.percent, Annotated[float, Field(gt=0, le=100)])] = (
+        None
+    )
+    duplicate_window_s: Annotated[
+        int | None, _absent_or(fields.repeat_window, Annotated[int, Field(gt=0, le=86_400)])
+    ] = None
+    trading_hours: Annotated[bool | None, _absent_or(fields.yes_or_no, bool)] = None
+    extended_hours: Annotated[bool | None, _absent_or(fields.yes_or_no, bool)] = None
+    allow_short: Annotated[bool | None, _absent_or(fields.yes_or_no, bool)] = None
+    cancel_on_disconnect: Annotated[int | None, _absent_or(fields.grace, _GRACE)] = None
+    hours_window: Annotated[tuple[HoursWindow, ...] | None, _absent_or(fields.hours, _HOURS | _list(_HOURS))] = None
     timezone: Annotated[ZoneInfo | None, _absent_or(fields.zone_named)] = None
-    allowed_machines: Annotated[frozenset[str] | None, _absent_or(fields.machines)] = None
-    allowed_ips: Annotated[tuple[str, ...] | None, _absent_or(fields.addresses)] = None
+    allowed_machines: Annotated[frozenset[str] | None, _absent_or(fields.machines, _list(str, 0))] = None
+    allowed_ips: Annotated[tuple[str, ...] | None, _absent_or(fields.addresses, _list(str))] = None
 
 
 KNOWN_FIELDS = frozenset(_Record.model_fields) | {"limits"}
+
+
+def record_schema() -> dict[str, Any]:
+    """The JSON Schema of a record's own fields, without `limits`."""
+    return _Record.model_json_schema()
 
 
 def read_record(
