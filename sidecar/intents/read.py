@@ -178,12 +178,20 @@ def _place_combo(c2s: Any) -> PlaceCombo:
         if same in seen:
             raise malformed(f"two legs name `{security.symbol}` on the same side")
         seen.add(same)
-        legs.append(ComboLeg(security, fields.side(leg.side, "side"), fields.positive(leg.qtyRatio, "qtyRatio")))
+        legs.append(ComboLeg(security, fields.side(leg.side, "side"), _ratio(leg.qtyRatio)))
     fields.text(c2s.quoteID, "quoteID")
     fields.one_of(_JP_ACCOUNTS, c2s.header.jpAccType, "jpAccType")
     price = _price(c2s, order_type, signed=True)
     qty, time_in_force = fields.positive(c2s.qty, "qty"), _time_in_force(c2s)
     return PlaceCombo(account, tuple(legs), order_type, qty, price, _remark(c2s), time_in_force)
+
+
+def _ratio(value: float) -> Decimal:
+    """SECURITY: what OpenD makes of a part of a contract is not known; a leg of 0.001 must not count as that and trade as 1."""
+    ratio = fields.positive(value, "qtyRatio")
+    if ratio % 1:
+        raise malformed(f"qtyRatio `{value!r}` must be a whole number")
+    return ratio
 
 
 def _change(c2s: Any) -> ModifyOrder | CancelOrder:

@@ -29,6 +29,8 @@ DAYS_KEPT = 8
 """Days whose totals stay in memory, so that a clock set back still finds them."""
 SHOWN_AFTER = 60.0
 """Seconds after which a list of OpenD's that is asked for is sure to show what was settled before."""
+_LONGEST_ID = 20
+"""Digits of the largest `orderID`, which is a uint64."""
 NOBODY = OrderOwner(key_id="")
 """The owner when the two ids of a request name two different orders. No key can have the empty id, so it is nobody's
 own."""
@@ -365,9 +367,10 @@ class Ledger:
         """The key that placed the order, None for an order the ledger does not know. 0 and "" mean not given.
 
         SECURITY: ids that name two different orders give `NOBODY`. An id the ledger does not know, next to one it does,
-        cannot be checked here: forward only one of the two.
+        cannot be checked here: forward only one of the two. A text that is a number counts as both ids: the SDKs write
+        whatever they are given into `order_id_ex`, and OpenD may take it for either.
         """
-        by_id = placed_by(self._book.of_order(acc_id, order_id, ""))
+        by_id = placed_by(self._book.of_order(acc_id, order_id or _as_number(order_id_ex), ""))
         by_ex = placed_by(self._book.of_order(acc_id, 0, order_id_ex))
         if by_id is not None and by_ex is not None and by_id is not by_ex:
             return NOBODY
@@ -542,6 +545,12 @@ class Ledger:
         self._staged[key] = change
         if first and self.on_staged is not None:
             self.on_staged()
+
+
+def _as_number(order_id_ex: str) -> int:
+    """The `orderID` that this text could be meant as; 0 for none."""
+    number = int(order_id_ex) if order_id_ex.isdecimal() and len(order_id_ex) <= _LONGEST_ID else 0
+    return number if number < 2**64 else 0
 
 
 def _shown(entry: Entry, at: float) -> bool:

@@ -175,7 +175,16 @@ def test_the_same_leg_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("side", 0), ("side", 9), ("qtyRatio", 0.0), ("qtyRatio", NAN), ("predSide", 7)]
+    ("field", "value"),
+    [
+        ("side", 0),
+        ("side", 9),
+        ("qtyRatio", 0.0),
+        ("qtyRatio", NAN),
+        ("qtyRatio", 0.001),
+        ("qtyRatio", 1.5),
+        ("predSide", 7),
+    ],
 )
 def test_a_leg_that_cannot_be_read_is_refused(field: str, value: float) -> None:
     request = combo()

@@ -327,6 +327,19 @@ def test_ids_of_two_different_orders_are_nobodys() -> None:
     assert ledger.owner_of(ACCOUNT, 7, "EX8") == NOBODY
 
 
+def test_the_number_of_an_order_written_as_its_text_id_finds_it_too() -> None:
+    ledger = open_ledger()
+    mine, theirs = reservation(), reservation(key_id="other")
+    for made, ids in ((mine, (7, "EX7")), (theirs, (8, "7"))):
+        ledger.reserve(made)
+        assert ledger.owner_of(ACCOUNT, 0, str(ids[0])) is None
+        ledger.accepted(made.decision_id, *ids)
+    assert ledger.owner_of(ACCOUNT, 0, "8") == OrderOwner("other")
+    assert ledger.owner_of(ACCOUNT, 0, "7") == NOBODY
+    for absurd in ("9", str(2**64), "9" * 5_000):
+        assert ledger.owner_of(ACCOUNT, 0, absurd) is None
+
+
 def test_ids_told_one_after_the_other_are_joined() -> None:
     ledger = open_ledger()
     made = reservation()
