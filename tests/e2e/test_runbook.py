@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from documents import block
 from live import PROJECT, LiveSandbox, LiveSidecar, Stage, eventually
-from real_parts import need_program
 from rest_client import PAPER_HK, RestClient, order
 
 DOORS = {"websocket": "off", "grpc": "off", "mcp": "off"}
@@ -36,7 +35,6 @@ def paper(sandbox: LiveSandbox) -> int:
 def test_the_lines_for_a_lost_key_stop_it_cancel_its_orders_and_leave_those_of_others(
     stage: Stage, tmp_path: Path
 ) -> None:
-    need_program("jq")
     scopes = ("qot:read", "acc:read", "trade:simulate")
     lost, other = (stage.keys.add(name, *scopes) for name in ("sim-bot", "other"))
     sandbox = stage.sandbox(tick_interval=0)
@@ -48,7 +46,7 @@ def test_the_lines_for_a_lost_key_stop_it_cancel_its_orders_and_leave_those_of_o
 
     lines = block("docs/runbook.md", "sh", "--freeze")
     assert [line.split()[1] for line in lines.splitlines() if line.startswith("opend-sidecar")] == [
-        "bind-key", "halt", "revoke-key",
+        "bind-key", "halt", "audit", "revoke-key",
     ]  # fmt: skip
     program = tmp_path / "opend-sidecar"
     program.write_text(
@@ -56,10 +54,9 @@ def test_the_lines_for_a_lost_key_stop_it_cancel_its_orders_and_leave_those_of_o
         f'exec {sys.executable} -m sidecar.cli.main "$@" --config {sidecar.config_file} $more\n'
     )
     program.chmod(0o755)
-    script = lines.replace("~/.local/state/opend-sidecar/audit.jsonl", str(sidecar.audit_file))
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
-        ["sh", "-e", "-c", script], cwd=PROJECT, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+        ["sh", "-e", "-c", lines], cwd=PROJECT, env={**os.environ, "PATH": path}, capture_output=True, text=True,
         timeout=60,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
