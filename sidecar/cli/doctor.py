@@ -13,10 +13,12 @@ import click
 from sidecar.cli.owner import NoAnswer, ask
 from sidecar.config import load_settings
 from sidecar.doctor.around import around_checks
-from sidecar.doctor.check import Check, Verdict, bad, good
+from sidecar.doctor.check import Check, Verdict, bad, doubt, good
 from sidecar.doctor.machine import disk_checks, keys_checks, port_checks, settings_checks, state_checks
 from sidecar.doctor.opend import opend_checks
-from sidecar.errors import ConfigError
+from sidecar.doctor.paper_order import paper_checks
+from sidecar.doctor.probe import probe_checks, shareable
+from sidecar.errors import ConfigError, UpstreamError
 from sidecar.settings import Settings
 
 _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBT: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
@@ -27,13 +29,19 @@ _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBT: ("!", "yellow"), Verdic
 @click.option("--keys-file", type=click.Path(path_type=Path), help="keys.json, if another than the settings name.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="If another than the settings name.")
 @click.option("--upstream", metavar="HOST:PORT", help="OpenD, if another than the settings name.")
+@click.option("--probe", is_flag=True, help="Also try on OpenD, by reading, what its description leaves open.")
+@click.option(
+    "--paper", is_flag=True, help="--probe, and one paper order far from the market, which is cancelled at once."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def doctor(
-    config: Path | None, keys_file: Path | None, state_dir: Path | None, upstream: str | None, as_json: bool
-) -> None:
+    config: Path | None, keys_file: Path | None, state_dir: Path | None, upstream: str | None, probe: bool, paper: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Try OpenD, keys, clock, ports, disk, and whether OpenD can be reached around the sidecar.
 
-    It only looks: nothing is changed and no order is sent. Run it as the sidecar's user; run it as root once to see also what
+    It only looks: nothing is changed, and without --paper no order is sent. What --probe and --paper tell is a report that
+    may be shared: no account, user or address is in it. Run it as the sidecar's user; run it as root once to see also what
     only root sees (OpenD's other ports, and what other users reach).
 
     \b
@@ -44,6 +52,7 @@ def doctor(
     settings: Settings | None = None
     flags = {"keys_file": keys_file, "state_dir": state_dir, "upstream": upstream}
     checks: list[Check] = []
+    probed: list[Check] = []
     try:
         settings = load_settings(config, flags)
     except ConfigError as error:
@@ -51,9 +60,16 @@ def doctor(
     if settings is not None:
         checks.append(good("settings", f"`{config}`" if config is not None else "none given, the defaults hold"))
         checks += _of(settings)
-    wrong = any(check.verdict is Verdict.BAD for check in checks)
-    click.echo(json.dumps(_tree(checks), indent=2) if as_json else "\n".join(_lines(checks)))
-    if wrong:
+        if probe or paper:
+            probed += asyncio.run(_probed(settings, paper=paper))
+    if as_json:
+        click.echo(json.dumps(_tree(checks, probed), indent=2))
+    else:
+        click.echo("\n".join(_lines(checks)))
+        if probed:
+            click.echo("\nreport to share, without accounts, users and addresses:")
+            click.echo("\n".join(_lines(probed)))
+    if not _ok(*checks, *probed):
         raise SystemExit(1)
 
 
@@ -76,14 +92,26 @@ async def _asked(settings: Settings) -> list[Check]:
     return [check async for check in opend_checks(settings)]
 
 
-def _tree(checks: list[Check]) -> dict[str, Any]:
-    return {
-        "ok": not any(check.verdict is Verdict.BAD for check in checks),
-        "checks": [
-            {"check": one.name, "verdict": one.verdict.value, "text": one.text, "remedy": one.remedy or None}
-            for one in checks
-        ],
-    }
+async def _probed(settings: Settings, *, paper: bool) -> list[Check]:
+    found = [check async for check in probe_checks(settings)]
+    if paper:
+        try:
+            found += [check async for check in paper_checks(settings)]
+        except (UpstreamError, ConfigError) as error:
+            found.append(doubt("paper.order", f"no paper order was sent: {error}", "try again"))
+    return [shareable(check, settings) for check in found]
+
+
+def _ok(*checks: Check) -> bool:
+    return not any(check.verdict is Verdict.BAD for check in checks)
+
+
+def _tree(checks: list[Check], probed: list[Check]) -> dict[str, Any]:
+    return {"ok": _ok(*checks, *probed), "checks": [*map(_one, checks)], "probe": [*map(_one, probed)] or None}
+
+
+def _one(check: Check) -> dict[str, Any]:
+    return {"check": check.name, "verdict": check.verdict.value, "text": check.text, "remedy": check.remedy or None}
 
 
 def _lines(checks: list[Check]) -> Iterator[str]:

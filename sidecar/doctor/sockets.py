@@ -78,7 +78,9 @@ def named(pid: int, proc: Path = PROC) -> str:
         words = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:2]
     except OSError:
         words = []
-    shown = " ".join(Path(word).name if word.startswith("/") else word for word in words if word and not word.startswith("-"))
+    shown = " ".join(
+        Path(word).name if word.startswith("/") else word for word in words if word and not word.startswith("-")
+    )
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)[:60]
     return f"process {pid} ({shown})" if shown else f"process {pid}"
 

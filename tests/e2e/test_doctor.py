@@ -89,6 +89,24 @@ def test_programs_read_the_same_as_json(scene: Scene) -> None:
     assert set(tree["checks"][0]) == {"check", "verdict", "text", "remedy"}
 
 
+def test_a_probe_makes_a_report_to_share_and_its_paper_order_is_cancelled(scene: Scene) -> None:
+    done = scene.doctor("--paper")
+    assert done.exit_code == 0, done.stdout
+    shared = done.stdout.partition("report to share, without accounts, users and addresses:")[2]
+    for told in (
+        "probe.version: OpenD 1011",
+        "probe.body_size",
+        "probe.quote_us",
+        "paper.order",
+        "paper.cancel: it was cancelled",
+    ):
+        assert told in shared, told
+    for private in ("127.0.0.1", str(scene.opend), "1001001", str(scene.stage.folder)):
+        assert private not in shared, private
+    tree = json.loads(scene.doctor("--probe", "--json").stdout)
+    assert {one["check"].partition(".")[0] for one in tree["probe"]} == {"probe"}, "no order without --paper"
+
+
 def test_a_bot_past_the_sidecar_turns_it_red_and_is_named(scene: Scene) -> None:
     program = f"import socket, time; one = socket.create_connection(('127.0.0.1', {scene.opend})); print(1, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as bot:

@@ -1,0 +1,262 @@
+"""What the protocol's description leaves open, tried on a real OpenD by reading alone; what is otherwise than the sidecar takes for
+granted names the setting that helps.
+
+SECURITY: the report is to be shared. No account, no user and no address is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from sidecar.doctor.check import Check, doubt, good
+from sidecar.doctor.line import Line
+from sidecar.errors import ConfigError, UpstreamError
+from sidecar.settings import Settings
+from sidecar.upstream.pool import KEEP_ALIVE_TICKS, TICK
+from sidecar.wire import catalog
+from sidecar.wire.messages import message_class
+
+KNOWN_SYMBOLS = {"HK": (1, "00700"), "US": (11, "AAPL"), "SH": (21, "600519")}
+"""Market → QotMarket and a code that is always traded there."""
+_UNKNOWN_FIELD = 15_000
+"""No message of OpenD has a field of this number."""
+_SIZES = (64 * 1024, 1024**2)
+_MOST_ACCOUNTS = 8
+_PATIENCE = 5.0
+_NUMBER = re.compile(r"(?<![.\d])\d{5,}")
+"""As accounts and users have."""
+
+Probe = Callable[[Settings], Awaitable[Check]]
+
+
+async def probe_checks(settings: Settings) -> AsyncIterator[Check]:
+    """Each on a connection of its own, since some may end it."""
+    for name, probe in _PROBES.items():
+        try:
+            yield await probe(settings)
+        except (UpstreamError, ConfigError) as error:
+            yield doubt(name, f"it could not be tried: {error}", "try again; if it stays so, share the report")
+    for market in KNOWN_SYMBOLS:
+        yield await _quote(settings, market)
+
+
+async def _version(settings: Settings) -> Check:
+    async with _Open(settings) as line:
+        reply = await line.ask(catalog.GET_GLOBAL_STATE, state_request())
+        session = line.session
+        assert session is not None
+        told = f"OpenD {reply.s2c.serverVer} (build {reply.s2c.serverBuildNo}), InitConnect says {session.init_reply.s2c.serverVer}"
+        return good("probe.version", told)
+
+
+async def _clear(settings: Settings) -> Check:
+    name = "probe.clear_connection"
+    if settings.upstream.rsa_key is None:
+        async with _Open(settings):
+            return good(name, "OpenD takes connections in clear, as the settings have it")
+    try:
+        line = await Line.opened(settings.upstream, rsa=False)
+    except UpstreamError:
+        return good(name, "OpenD, which has an RSA key, takes no connection in clear")
+    line.close()
+    text = "OpenD takes connections in clear though it has an RSA key, so that key keeps nobody out"
+    return doubt(name, text, "keep OpenD's port to the sidecar by a firewall or a network of its own")
+
+
+async def _serials(settings: Settings) -> Check:
+    name = "probe.serial_goes_back"
+    async with _Open(settings) as line:
+        assert line.session is not None
+        line.session.last_serial += 1000
+        await line.ask(catalog.GET_GLOBAL_STATE, state_request())
+        line.session.last_serial -= 500
+        try:
+            await line.ask(catalog.GET_GLOBAL_STATE, state_request(), timeout=2.0)
+        except UpstreamError:
+            return good(name, "OpenD does not answer a serial number below the one before; the sidecar sends none")
+        return good(name, "OpenD answers a serial number below the one before; the sidecar sends none")
+
+
+async def _unknown_field(settings: Settings) -> Check:
+    name = "probe.unknown_field"
+    async with _Open(settings) as line:
+        try:
+            reply = await line.ask_raw(catalog.GET_GLOBAL_STATE, _padded(1))
+        except UpstreamError:
+            return good(name, "OpenD does not answer a request with a field it does not know; the sidecar sends none")
+        how = "passes over" if reply.retType == 0 else "refuses"
+        return good(name, f"OpenD {how} a field it does not know; the sidecar sends none")
+
+
+async def _body_size(settings: Settings) -> Check:
+    name, most = "probe.body_size", settings.limits.request_body
+    taken = 0
+    for size in sorted({*(size for size in _SIZES if size < most), most}):
+        async with _Open(settings) as line:
+            try:
+                await line.ask_raw(catalog.GET_GLOBAL_STATE, _padded(size - 1024), timeout=_PATIENCE)
+            except UpstreamError:
+                text = f"OpenD takes a request of {taken // 1024} KiB and none of {size // 1024} KiB, which a client may send"
+                return doubt(name, text, f"`limits.request_body: {max(taken, 64 * 1024) // 1024} KiB`")
+            taken = size
+    return good(name, f"OpenD takes a request of {most // 1024} KiB, the largest a client may send")
+
+
+async def _keep_alive(settings: Settings) -> Check:
+    name, ours = "probe.keep_alive", TICK * KEEP_ALIVE_TICKS
+    async with _Open(settings) as line:
+        assert line.session is not None
+        every = line.session.init_reply.s2c.keepAliveInterval
+        request: Any = message_class("KeepAlive.Request")()
+        request.c2s.time = int(time.time())
+        await line.ask(catalog.KEEP_ALIVE, request)
+    if every < ours:
+        text = f"OpenD wants a KeepAlive every {every} s, the sidecar sends one after {ours:g} quiet seconds"
+        return doubt(name, text, "share the report: no setting changes that yet")
+    return good(
+        name,
+        f"OpenD wants a KeepAlive every {every} s and answers it; the sidecar sends one after {ours:g} quiet seconds",
+    )
+
+
+async def _order_lists(settings: Settings) -> Check:
+    return await _lists(settings, "probe.order_lists", catalog.GET_ORDER_LIST, "Trd_GetOrderList.Request")
+
+
+async def _holdings(settings: Settings) -> Check:
+    return await _lists(settings, "probe.holdings", catalog.GET_POSITION_LIST, "Trd_GetPositionList.Request")
+
+
+async def _lists(settings: Settings, name: str, proto_id: int, request_name: str) -> Check:
+    """What an order is judged by must come within `policy.facts_timeout`."""
+    slowest, refused, asked = 0.0, [], 0
+    async with _Open(settings) as line:
+        for account in (await accounts(line))[:_MOST_ACCOUNTS]:
+            request: Any = message_class(request_name)()
+            fill_header(request, account)
+            began = time.perf_counter()
+            reply = await line.ask(proto_id, request)
+            slowest, asked = max(slowest, time.perf_counter() - began), asked + 1
+            if reply.retType != 0:
+                refused.append(reply.retMsg)
+    if not asked:
+        return doubt(name, "there is no account to ask for", "log in at OpenD with one that has accounts")
+    if refused:
+        text = f"{len(refused)} of {asked} accounts are refused, e.g.: {refused[0]}"
+        return doubt(name, text, "orders of keys whose rules need it are refused there")
+    timeout = settings.policy.facts_timeout
+    if slowest > timeout / 2:
+        text = f"the slowest answer for an account took {slowest:.1f} s, orders wait {timeout:g} s at most"
+        return doubt(name, text, f"`policy.facts_timeout: {slowest * 3:.0f}`")
+    return good(name, f"{asked} accounts answered, the slowest in {slowest * 1000:.0f} ms")
+
+
+async def _quote(settings: Settings, market: str) -> Check:
+    name, symbol = f"probe.quote_{market.lower()}", f"{market}.{KNOWN_SYMBOLS[market][1]}"
+    without = f"no price of {symbol}: orders there that need one (amounts, collars) are refused as price_unavailable"
+    try:
+        async with _Open(settings) as line:
+            basic = await snapshot(line, market)
+    except UpstreamError as error:
+        return doubt(name, f"{without} ({error})", "a quote right for that market at OpenD, if keys are to trade it")
+    if basic.curPrice <= 0:
+        return doubt(name, without, "a quote right for that market at OpenD, if keys are to trade it")
+    return good(name, f"{symbol} has a price, and {basic.lotSize} to a lot")
+
+
+_PROBES: dict[str, Probe] = {
+    "probe.version": _version,
+    "probe.clear_connection": _clear,
+    "probe.serial_goes_back": _serials,
+    "probe.unknown_field": _unknown_field,
+    "probe.body_size": _body_size,
+    "probe.keep_alive": _keep_alive,
+    "probe.order_lists": _order_lists,
+    "probe.holdings": _holdings,
+}
+
+
+def shareable(check: Check, settings: Settings) -> Check:
+    """Without what OpenD's words may hold of accounts, users and addresses; the number of an order stays, which has to be found."""
+    if check.name == "paper.cancel":
+        return check
+    address = f"{settings.upstream.host}:{settings.upstream.port}"
+    text = _NUMBER.sub("…", check.text.replace(address, "its address").replace(settings.upstream.host, "its address"))
+    return replace(check, text=text)
+
+
+# -- what is asked ---------------------------------------------------------------------------------------------------
+
+
+class _Open:
+    """A connection for a `with` block."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._upstream = settings.upstream
+
+    async def __aenter__(self) -> Line:
+        self._line = await Line.opened(self._upstream)
+        return self._line
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._line.close()
+        await asyncio.sleep(0)
+
+
+def state_request() -> Any:
+    request: Any = message_class("GetGlobalState.Request")()
+    request.c2s.userID = 0
+    return request
+
+
+async def accounts(line: Line) -> list[Any]:
+    """OpenD's own (Trd_Common.TrdAcc). Raises UpstreamError."""
+    request: Any = message_class("Trd_GetAccList.Request")()
+    request.c2s.userID = 0
+    reply = await line.ask(catalog.GET_ACC_LIST, request)
+    if reply.retType != 0:
+        raise UpstreamError(f"OpenD does not list its accounts: {reply.retMsg}")
+    return [account for account in reply.s2c.accList if account.trdMarketAuthList]
+
+
+def fill_header(request: Any, account: Any, market: int | None = None) -> None:
+    header = request.c2s.header
+    header.trdEnv, header.accID = account.trdEnv, account.accID
+    header.trdMarket = account.trdMarketAuthList[0] if market is None else market
+
+
+async def snapshot(line: Line, market: str) -> Any:
+    """Of the market's known symbol. Raises UpstreamError."""
+    request: Any = message_class("Qot_GetSecuritySnapshot.Request")()
+    security = request.c2s.securityList.add()
+    security.market, security.code = KNOWN_SYMBOLS[market]
+    reply = await line.ask(catalog.GET_SECURITY_SNAPSHOT, request)
+    if reply.retType != 0 or not reply.s2c.snapshotList:
+        raise UpstreamError(reply.retMsg or "OpenD tells nothing of it")
+    return reply.s2c.snapshotList[0].basic
+
+
+def _padded(size: int) -> bytes:
+    """A 1002 with so many bytes in a field that no OpenD knows."""
+    return bytes(state_request().SerializeToString() + b"".join(_field(b"\0" * size)))
+
+
+def _field(content: bytes) -> Iterator[bytes]:
+    """Of the kind `bytes`: tag, length, content."""
+    yield _varint(_UNKNOWN_FIELD << 3 | 2)
+    yield _varint(len(content))
+    yield content
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
