@@ -6,12 +6,14 @@ import html
 import http.client
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from browser import Browser
+from certificates import Authority
 from live import LiveApp, LiveSandbox, Stage, eventually
 from rest_client import Answer, RestClient, order
 
@@ -344,3 +346,25 @@ async def test_it_fits_a_phone_and_looks_again_by_itself_unless_somebody_types(s
         assert await browser.run("document.querySelector('input[name=reason]').value") == "half a rea"
         await browser.run("document.querySelector('input[name=reason]').value = ''")
         await browser.until("!!document.querySelector('.state.HALTED')", 12)
+
+
+# -- behind TLS -------------------------------------------------------------------------------------------------------
+
+
+def test_behind_tls_the_cookie_is_for_tls_alone_and_the_origin_is_https(scene: Scene) -> None:
+    authority = Authority(scene.stage.folder / "page-ca")
+    tls = authority.issue("server").tls()
+    sidecar = scene.stage.app(scene.sandbox.port, listeners={"admin": {"port": 0, "tls": tls}})
+    address = f"127.0.0.1:{sidecar.admin_port}"
+    context = ssl.create_default_context(cafile=str(authority.cert))
+
+    def login(origin: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPSConnection("localhost", sidecar.admin_port, timeout=10, context=context)
+        headers = {"Host": address, "Origin": origin, "Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/login", urlencode({"key": scene.ops}), headers)
+        return connection.getresponse()
+
+    done = login(f"https://{address}")
+    assert done.status == 303
+    assert "; secure" in (done.getheader("Set-Cookie") or "").lower()
+    assert login(f"http://{address}").status == 403
