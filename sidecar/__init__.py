@@ -15,6 +15,7 @@ A `relay` is one client's connection with a session of its own (TCP, WebSocket);
 clients that come and go by the request (REST, gRPC, MCP).
 What OpenD says of orders, in replies, pushes and lists, is settled in `settling`; `reconciling` asks for what was lost.
 The `switch` is the owner's: it halts and resumes trading, whoever asks and whatever the disk does; `breakers` halt by themselves.
+`explaining` has an order decided that nobody sent, `replaying` an audit's under other keys.
 `cancelling` gets everybody out: all orders or one key's, for the owner or because a client has gone.
 `app` puts the parts together, `cli` is what people type, `sandbox` a paper OpenD to try everything against.
 What must always hold is marked INVARIANT where the code upholds it; what an attacker would try is marked SECURITY.

@@ -28,6 +28,10 @@ from sidecar.wire import packet_id
 from sidecar.wire.catalog import Row
 
 
+_SESSIONS = {2: "ETH", 3: "ALL", 4: "OVERNIGHT"}
+"""OpenD's names (Common.Session) of those that go beyond regular hours."""
+
+
 def endpoint_of(caller: Caller, row: Row | None, proto_id: int) -> str:
     """The route or tool it came by; else the request's own name."""
     return caller.endpoint or endpoint_name("" if row is None else row.name, proto_id)
@@ -74,4 +78,12 @@ def _traded(order: PlaceOrder | PlaceCombo) -> dict[str, Any]:
     if isinstance(order, PlaceCombo):
         return {**fields, "market": order.legs[0].security.market, "symbol": order.symbol}
     security = order.security
-    return {**fields, "market": security.market, "symbol": security.symbol, "side": order.side.value}
+    fields.update(market=security.market, symbol=security.symbol, side=order.side.value, session=_session(order))
+    return fields
+
+
+def _session(order: PlaceOrder) -> str | None:
+    """None for regular trading hours only."""
+    if order.outside_rth:
+        return "outside_rth"
+    return _SESSIONS.get(order.session)

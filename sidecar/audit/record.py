@@ -62,6 +62,8 @@ class AuditRecord:
     symbol: str | None = None
     side: str | None = None
     order_type: str | None = None
+    session: str | None = None
+    """Of an order that may fill outside regular hours: `outside_rth`, or its session."""
     qty: Decimal | None = None
     price: Decimal | None = None
     value: Decimal | None = None
@@ -122,6 +124,7 @@ _OPTIONAL = (
     "symbol",
     "side",
     "order_type",
+    "session",
     "qty",
     "price",
     "value",

@@ -15,6 +15,7 @@ from sidecar.cli.explain import explain
 from sidecar.cli.keys import bind_key, gen_key, list_keys, machine_id, revoke_key
 from sidecar.cli.mcp_stdio import mcp_stdio
 from sidecar.cli.reload import reload
+from sidecar.cli.replay import replay
 from sidecar.cli.run import run
 from sidecar.cli.sandbox import sandbox
 from sidecar.cli.status import status
@@ -56,6 +57,7 @@ for command in (
     resume,
     status,
     explain,
+    replay,
     reload,
 ):
     main.add_command(command)

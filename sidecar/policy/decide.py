@@ -140,19 +140,36 @@ def decide(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, 
     return _decision(key, intent, facts, usage, now, terms, whole=False)
 
 
-def explain(key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, terms: Terms = _USUAL) -> Decision:
-    """As `decide`, with the same outcome, but every check is made and told."""
-    return _decision(key, intent, facts, usage, now, terms, whole=True)
+def explain(
+    key: Key,
+    intent: Intent,
+    facts: Facts,
+    usage: Usage,
+    now: datetime,
+    terms: Terms = _USUAL,
+    worth: Worth | None = None,
+) -> Decision:
+    """As `decide`, with the same outcome, but every check is made and told. `worth`: what the order counted as when it was
+    decided before, in place of what the facts say."""
+    return _decision(key, intent, facts, usage, now, terms, whole=True, worth=worth)
 
 
 def _decision(
-    key: Key, intent: Intent, facts: Facts, usage: Usage, now: datetime, terms: Terms, *, whole: bool
+    key: Key,
+    intent: Intent,
+    facts: Facts,
+    usage: Usage,
+    now: datetime,
+    terms: Terms,
+    *,
+    whole: bool,
+    worth: Worth | None = None,
 ) -> Decision:
     try:
         case = case_of(key, intent, facts, usage, now, terms)
     except Exception as error:
         return _unreadable(error)
-    case = case._replace(worth=_worth(case))
+    case = case._replace(worth=worth or _worth(case))
     with suppress(Exception):  # refused by the rule that needs it
         case = case._replace(counts=caps.counts(case))
     return Decision(tuple(_findings(_ALL, case, whole=whole)), case.worth, case.counts)

@@ -127,7 +127,7 @@ def test_no_field_can_hold_a_secret() -> None:
     assert set(AuditRecord.__dataclass_fields__) == {
         *("at", "iface", "endpoint", "key_id", "outcome", "reason", "message", "scope", "args_hash", "decision_id"),
         *("policy", "address", "acc_id", "trd_env", "market", "symbol", "side", "order_type", "qty", "price", "value"),
-        *("currency", "order_id", "order_id_ex", "op", "ret_type", "latency_us", "count", "essential"),
+        *("currency", "order_id", "order_id_ex", "op", "session", "ret_type", "latency_us", "count", "essential"),
     }
 
 
