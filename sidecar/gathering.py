@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.contracts import Contracts
@@ -153,10 +154,18 @@ class Gathering:
             return None
         reserved = self._ledger.selling_since(acc_id, symbol, position.sequence)
         buys, sells = self._ledger.in_flight(acc_id, symbol, position.sequence) or (None, None)
+        sellable = position.sellable
+        if self._ledger.sales_kept_back(acc_id, symbol):
+            # SECURITY: whether OpenD takes those off what can be sold is not known; all that is on the market is taken off
+            if position.net is None or sells is None or reserved is None:
+                reserved = None
+            else:
+                left = EXACT.add(EXACT.subtract(position.net, sells), reserved)
+                sellable = min(sellable, max(left, Decimal(0)))
         if foreign is not None and buys is not None and sells is not None:
             more = units_of(foreign, symbol)
             buys, sells = EXACT.add(buys, more[0]), EXACT.add(sells, more[1])
-        return replace(position, reserved=reserved, open_buys=buys, open_sells=sells)
+        return replace(position, sellable=sellable, reserved=reserved, open_buys=buys, open_sells=sells)
 
     def _foreign(self, intent: Intent, facts: Facts) -> PlaceOrder | PlaceCombo | None:
         """The order behind a change where the ledger does not count it among those on the market: one that was placed

@@ -126,6 +126,25 @@ async def test_a_sale_of_what_is_held_passes_whatever_is_held(tmp_path: Path) ->
     assert (await world.decide(world.place(qty=1, side=2))).code is Code.POSITION_VALUE, "that would go short"
 
 
+async def test_a_stop_that_waits_for_its_trigger_counts_against_the_holding_though_opend_does_not_show_it(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, allow_short=False)
+    stop = world.place(qty=600, side=2)
+    assert isinstance(stop, Asked) and isinstance(stop.intent, PlaceOrder)
+    stop.intent = replace(stop.intent, order_type=OrderType.STOP, price=None, aux_price=Decimal(280))
+    assert isinstance(await world.decide(stop), Forward)
+    world.ledger.accepted(stop.decision_id, 7, "X1")
+    verdict = await world.decide(world.place(qty=401, side=2))
+    assert verdict.code is Code.SHORT_SALE and "400 can be sold, 0 already reserved" in verdict.text
+    limit = await world.decide(world.place(qty=400, side=2))
+    assert isinstance(limit, Forward)
+    assert (await world.decide(world.place(qty=1, side=2))).code is Code.SHORT_SALE
+    world.ledger.refused_by_opend(limit.asked.decision_id)
+    world.ledger.order_ended(ACC, 7, "X1")
+    assert isinstance(await world.decide(world.place(qty=1000, side=2)), Forward)
+
+
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,9 @@ from the holding as it no longer holds back. Where the answer shows a sale that 
 for `lag` seconds and a sale may be refused that would have been right; never the other way round. Only what OpenD has
 refused, or reported as failed with nothing filled, is free again before the next answer.
 
+A sale that waits for a trigger or a time may not be held back at all: it is counted whole as long as it is open, in the
+step that decides (`gathering`).
+
 Not seen in time: what the owner sells elsewhere, in the broker's own app, within the seconds an answer is used.
 """
 

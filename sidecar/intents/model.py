@@ -49,6 +49,11 @@ class OrderType(IntEnum):
         """Whether OpenD uses the order's price; for the others it is ignored, whatever the client sends."""
         return self not in _UNPRICED
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is kept back until a trigger or a time comes, and goes to the market only then, whole or in parts."""
+        return self >= OrderType.STOP
+
 
 _UNPRICED = frozenset(
     {

@@ -157,6 +157,10 @@ class Ledger:
             return None
         return EXACT.add(working[0], over[0]), EXACT.add(working[1], over[1])
 
+    def sales_kept_back(self, acc_id: int, symbol: str) -> bool:
+        """Whether an open order of the account sells the symbol only when a trigger or a time comes."""
+        return self._book.open.sales_kept_back(acc_id, symbol)
+
     # The life of a reservation
 
     def reserve(self, reservation: Reservation) -> None:

@@ -23,6 +23,8 @@ class OpenOrders:
         self._of_key: Counter[str] = Counter()
         self._units: dict[tuple[int, str], Units] = {}
         """By account and symbol: of all of them together, so that many orders cost a decision no more than few."""
+        self._sales_kept_back: Counter[tuple[int, str]] = Counter()
+        """By account and symbol: orders of types that wait."""
         self._untold: Counter[int] = Counter()
         """By account: orders that do not say what they trade."""
 
@@ -61,12 +63,18 @@ class OpenOrders:
         """What those of the account buy and sell of it in all; None where one does not say what it trades."""
         return None if self._untold[acc_id] else self._units.get((acc_id, symbol), _NOTHING)
 
+    def sales_kept_back(self, acc_id: int, symbol: str) -> bool:
+        """Whether one of them may sell it only when its trigger or time comes."""
+        return self._sales_kept_back[acc_id, symbol] > 0
+
     def _add(self, made: Reservation, plus: Callable[[Decimal, Decimal], Decimal], count: int) -> None:
         for symbol in {leg.symbol for leg in made.legs} or {made.symbol}:
             traded, place = units([made], symbol), (made.acc_id, symbol)
             if traded is None:
                 self._untold[made.acc_id] += count
                 continue
+            if made.order_type.waits and traded[1]:
+                self._sales_kept_back[place] += count
             bought, sold = self._units.get(place, _NOTHING)
             summed = plus(bought, traded[0]), plus(sold, traded[1])
             if any(summed):

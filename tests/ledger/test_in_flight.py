@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_making import ACCOUNT, NOON, Clock, MemoryStore, open_ledger, reservation
 
-from sidecar.intents.model import Side
+from sidecar.intents.model import OrderType, Side
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import LegUnits, Row, State
 
@@ -48,6 +48,22 @@ def test_the_orders_of_all_keys_count_and_only_in_their_account_and_symbol() -> 
     placed(ledger, 7, acc_id=ACCOUNT + 1)
     assert in_flight(ledger) == (17, 8)
     assert (ledger.open_orders("bot"), ledger.open_orders("other"), ledger.open_orders("nobody")) == (6, 1, 0)
+
+
+def test_a_sale_that_waits_for_its_trigger_is_told_as_long_as_it_is_open() -> None:
+    ledger = open_ledger()
+    placed(ledger, 1, side=Side.SELL)
+    placed(ledger, 2, side=Side.BUY, order_type=OrderType.STOP)
+    assert not ledger.sales_kept_back(ACCOUNT, SYMBOL)
+    placed(ledger, 3, side=Side.SELL, order_type=OrderType.STOP, key_id="other")
+    more = reservation(
+        NOON, side=Side.SELL, order_type=OrderType.STOP, kind="modify", adds=Decimal(1), order_id=3, order_id_ex="EX3"
+    )
+    ledger.reserve(more)
+    assert ledger.sales_kept_back(ACCOUNT, SYMBOL)
+    assert not ledger.sales_kept_back(ACCOUNT, "HK.09988") and not ledger.sales_kept_back(ACCOUNT + 1, SYMBOL)
+    ledger.order_ended(ACCOUNT, 3, "EX3")
+    assert not ledger.sales_kept_back(ACCOUNT, SYMBOL)
 
 
 def test_a_combo_counts_by_its_legs() -> None:
