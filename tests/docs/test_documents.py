@@ -14,7 +14,7 @@ import yaml
 from documents import PROJECT, block, documents
 
 from sidecar.cli.main import main
-from sidecar.keys.record import KNOWN_FIELDS
+from sidecar.keys.record import KNOWN_FIELDS, LIMIT_FIELDS
 from sidecar.listeners.refusals import NATIVE
 from sidecar.policy.decision import Code, Refusal
 from sidecar.policy.key import Scope
@@ -192,12 +192,18 @@ def test_every_command_and_flag_that_is_shown_exists(name: str) -> None:
     assert wrong == []
 
 
-def test_the_flags_of_gen_key_on_the_page_on_keys_exist() -> None:
+def test_the_flags_of_gen_key_are_on_the_page_on_keys() -> None:
     gen_key = main.commands["gen-key"]
     flags = {flag for option in gen_key.params for flag in (*option.opts, *option.secondary_opts)}
     named = {flag for row in rows("docs/keys.md") for cell in row[1:2] for flag in re.findall(r"--[a-z][a-z-]+", cell)}
-    assert named
+    where = {"--keys-file", "--config", "--help", "-h", "--extended-hours"}
+    assert named | where >= flags - {"--bind-machines"}, "a flag is not on the page"
     assert named <= flags
+
+
+def test_the_readme_has_every_limit_at_a_glance() -> None:
+    said = {name for row in rows("README.md") for cell in row for name in INLINE.findall(cell)}
+    assert LIMIT_FIELDS - {"timezone"} <= said
 
 
 @pytest.mark.parametrize("name", NAMES)
