@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from documents import block
 from live import Stage, eventually
 from real_parts import need_program
 
@@ -71,3 +72,15 @@ def test_refusals_counted_by_reason(audit: Path) -> None:
     counted = shell(f"""{jq} -r 'select(.outcome=="reject") | .reason' {audit} | sort | uniq -c | sort -rn""")
     counts = {line.split()[1]: int(line.split()[0]) for line in counted.splitlines()}
     assert counts == {"order_value": 1, "market": 1, "rate": 1, "scope": 1}
+
+
+def test_the_lines_of_the_page_on_the_audit_answer_what_they_say(audit: Path) -> None:
+    need_program("jq")
+    lines = block("docs/audit.md", "sh", "jq")
+    assert lines.startswith("cd ~/.local/state/opend-sidecar\n")
+    said = shell(lines.replace("~/.local/state/opend-sidecar", str(audit.parent), 1)).splitlines()
+    refusals = [line for line in said if line.startswith("{")]
+    count, *by_reason = [line.split() for line in said if not line.startswith("{")]
+    assert len(refusals) == 4
+    assert count == ["3"]  # two that stayed and one that was cancelled
+    assert sorted(by_reason) == [["1", "market"], ["1", "order_value"], ["1", "rate"], ["1", "scope"]]
