@@ -168,7 +168,7 @@ class App:
             revision=lambda: self.keys.ring.revision,
         )  # fmt: skip
         self._remember_orders()
-        terms = _terms(policy)
+        terms = terms_of(policy)
         self.loss_watch = LossWatch(
             self.house, self.accounts, self.breakers, currency=settings.breakers.daily_loss_currency, rates=terms.rates,
             day_start=day_starts(policy.day_rolls_at, policy.day_zone), unknown=self.metrics.losses_unknown.set,
@@ -619,10 +619,11 @@ def _machine_id() -> str | None:
 
 
 def _gate_settings(policy: Policy) -> GateSettings:
-    return GateSettings(policy.tag_orders, _terms(policy), policy.facts_timeout)
+    return GateSettings(policy.tag_orders, terms_of(policy), policy.facts_timeout)
 
 
-def _terms(policy: Policy) -> Terms:
+def terms_of(policy: Policy) -> Terms:
+    """What every decision is given, out of the settings."""
     fx = policy.fx
     rates = Rates(fx.base, fx.as_of, fx.max_age_days, dict(fx.rates)) if fx.base and fx.as_of else None
     return Terms(price_buffer_pct=policy.price_buffer_pct, rates=rates)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -35,7 +37,8 @@ for command in (tail, search, report):
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file, which names audit and state directory.")
 @click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), help="Where the ledger is.")
-def verify(file: Path | None, config: Path | None, state_dir: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def verify(file: Path | None, config: Path | None, state_dir: Path | None, as_json: bool) -> None:
     """Check every record of the audit FILE and of the rotated files beside it.
 
     Finds records that were changed, removed, moved or added, and says where. The end of the audit is compared with what
@@ -61,7 +64,10 @@ def verify(file: Path | None, config: Path | None, state_dir: Path | None) -> No
     if report.damage and rotated_files(file) != files[:-1]:  # it was rotated while we read
         files = [*rotated_files(file), *([file] if file.exists() else [])]
         report = _read(files, known, stored is not None and stored[2])
-    _say(report, files, known, state_dir)
+    if as_json:
+        click.echo(json.dumps(_tree(report, files, ledger_known=known is not None), indent=2))
+    else:
+        _say(report, files, known, state_dir)
     if report.damage:
         raise SystemExit(1)
 
@@ -76,6 +82,21 @@ def _read(files: list[Path], known: Head | None, closed: bool) -> Report:
             return verify_files(files, known, closed, lambda size: bar.advance(task, size))
     except (OSError, EOFError) as error:
         raise ConfigError(f"the audit cannot be read: {error}") from error
+
+
+def _tree(report: Report, files: list[Path], *, ledger_known: bool) -> dict[str, Any]:
+    """`compared_with_ledger`: without, last records that were cut off are not noticed."""
+    return {
+        "whole": not report.damage,
+        "records": report.lines,
+        "first_seq": report.first,
+        "last_seq": None if report.last is None else report.last.seq,
+        "files": [str(path) for path in files],
+        "compared_with_ledger": ledger_known,
+        "damage": [
+            {"file": str(one.path), "line": one.line, "seq": one.seq, "what": one.what} for one in report.damage
+        ],
+    }
 
 
 def _say(report: Report, files: list[Path], known: Head | None, state_dir: Path | None) -> None:

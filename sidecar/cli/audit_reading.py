@@ -24,6 +24,8 @@ from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 
 WORTH_A_BAR = 20 * 1024 * 1024
+_STEP = 256 * 1024
+"""Bytes after which the bar moves."""
 _AGO = re.compile(r"[0-9]+[mhd]")
 
 
@@ -168,14 +170,19 @@ class Reading:
             task = bar.add_task("reading", total=total)
             for path in self._files:
                 try:
-                    yield from self._records(path)
+                    yield from self._records(path, lambda size: bar.advance(task, size))
                 except (OSError, EOFError) as error:
                     raise ConfigError(f"the audit `{path}` cannot be read: {error}") from None
-                bar.advance(task, path.stat().st_size)
 
-    def _records(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _records(self, path: Path, advance: Callable[[int], object]) -> Iterator[dict[str, Any]]:
+        packed = path.suffix == ".gz"  # how far into it we are is not known
         with open_audit(path) as lines:
+            read = 0
             for line in lines:
+                read += len(line)
+                if read >= _STEP and not packed:
+                    advance(read)
+                    read = 0
                 if not self._wanted.worth_reading(line):
                     continue
                 record = read_line(line)
@@ -183,3 +190,4 @@ class Reading:
                     self.unreadable += bool(line.strip())
                 elif self._wanted.has(record):
                     yield record
+        advance(path.stat().st_size if packed else read)

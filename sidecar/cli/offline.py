@@ -14,6 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+from sidecar.app import terms_of
 from sidecar.errors import ConfigError, RecordError
 from sidecar.explaining import Described
 from sidecar.gathering import judged
@@ -26,13 +27,12 @@ from sidecar.ledger.clock import day_starts
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import Row
 from sidecar.ledger.sqlite import FILE_NAME, SqliteStore
-from sidecar.policy.currency import Rates
 from sidecar.policy.decide import explain
 from sidecar.policy.decision import Decision, Refusal
 from sidecar.policy.key import Key
 from sidecar.policy.market_state import MarketState
 from sidecar.policy.trading import ACTIVE, Standing, TradingState, strictest
-from sidecar.policy.usage import Account, Facts, Instrument, OrderOwner, Position, Terms, Usage
+from sidecar.policy.usage import Account, Facts, Instrument, OrderOwner, Position, Usage
 from sidecar.settings import Policy, Settings
 from sidecar.wire.symbols import split
 
@@ -79,12 +79,6 @@ def decided(
                 position=_position(ledger, order, given.held),
             )  # fmt: skip
     return explain(key, intent, facts, usage, now, terms_of(settings.policy))
-
-
-def terms_of(policy: Policy) -> Terms:
-    fx = policy.fx
-    rates = Rates(fx.base, fx.as_of, fx.max_age_days, dict(fx.rates)) if fx.base and fx.as_of else None
-    return Terms(price_buffer_pct=policy.price_buffer_pct, rates=rates)
 
 
 @contextlib.contextmanager

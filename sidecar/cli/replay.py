@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.app import terms_of
 from sidecar.border import one_line
 from sidecar.cli.audit_reading import Reading, audit_file, files_of
 from sidecar.cli.audit_search import say_unreadable
-from sidecar.cli.offline import terms_of
 from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 from sidecar.intents.model import PlaceCombo, PlaceOrder

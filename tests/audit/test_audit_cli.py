@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,16 @@ def test_a_damaged_ledger_is_an_error_in_plain_words(tmp_path: Path, path: Path)
 
 def test_the_help_says_what_is_not_excluded() -> None:
     assert "ship the audit to another" in run("--help").output
+
+
+def test_programs_read_the_same_as_json(tmp_path: Path, path: Path) -> None:
+    head = write_chain(path, 12)
+    keep_head(tmp_path, *head)
+    whole = json.loads(run(path, "--state-dir", tmp_path, "--json").output)
+    assert (whole["whole"], whole["records"], whole["last_seq"], whole["compared_with_ledger"]) == (True, 12, 12, True)
+    lines, _ = chain(12)
+    path.write_bytes(b"".join([*lines[:4], *lines[5:]]))
+    result = run(path, "--json")
+    broken = json.loads(result.output)
+    assert (result.exit_code, broken["whole"], broken["compared_with_ledger"]) == (1, False, False)
+    assert broken["damage"][0]["line"] == 5
