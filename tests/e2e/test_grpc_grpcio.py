@@ -462,7 +462,8 @@ def test_many_callers_on_one_channel_are_each_answered_with_their_own(world: Wor
             answer = yes(client.ask(3203, request))
             return bool(answer.message.s2c.snapshotList[0].basic.security.code == code)
 
-        assert all(pool.map(ask, range(200)))
+        # OpenD takes 60 snapshots in 30 s from everybody, of which 20 are kept for judging orders
+        assert all(pool.map(ask, range(32)))
 
 
 def test_a_revoked_key_ends_its_stream_within_a_second(world: World) -> None:
