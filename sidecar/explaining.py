@@ -18,7 +18,7 @@ from sidecar.border import closest, shown
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError
 from sidecar.gate import Asked, Gate
-from sidecar.grants import Caller
+from sidecar.grants import OWNERS, Caller
 from sidecar.intents.model import CancelOrder, Intent
 from sidecar.intents.read import read
 from sidecar.policy.decision import Code, Decision, Finding, Refusal
@@ -65,6 +65,7 @@ def described(tree: Any) -> Described | Refusal:
     key_id, name, address = tree.get("key"), tree.get("request"), tree.get("from")
     if not isinstance(key_id, str) or not key_id:
         raise ValueError("`key` must be the id of a key")
+    address = None if address is None else _address(address)
     row = by_name(name) if isinstance(name, str) else None
     if row is None or row.permission is not Permission.TRADE:
         raise ValueError(
@@ -75,7 +76,7 @@ def described(tree: Any) -> Described | Refusal:
         intent = read(row.id, message)
     except BodyError as error:
         return Refusal(Code(error.code), str(error))
-    return Described(key_id, row, message, intent, None if address is None else _address(address))
+    return Described(key_id, row, message, intent, address)
 
 
 def as_from(key: Key | None, address: str | None) -> str:
@@ -115,13 +116,13 @@ class Explaining:
         key_id = tree["key"]
         if key_id not in grants.key_ids:
             raise ValueError(f"there is no key {shown(key_id)}{closest(key_id, grants.key_ids)}")
-        if isinstance(wanted, Refusal):
-            return told(key_id, wanted, grants.now(), running=True)
-        address = as_from(self._keys(key_id), wanted.address)
-        caller = Caller("admin", key_id, address)
+        address = as_from(self._keys(key_id), tree.get("from"))
+        caller = Caller(OWNERS, key_id, address)
         good = grants.of(caller)
         if isinstance(good, Refusal):
             return told(key_id, good, grants.now(), address, running=True)
+        if isinstance(wanted, Refusal):
+            return told(key_id, wanted, grants.now(), address, running=True)
         asked = Asked(
             caller, wanted.row, wanted.message, wanted.intent, new_decision_id(), time.perf_counter(), rehearsal=True
         )

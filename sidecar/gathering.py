@@ -17,7 +17,7 @@ from sidecar.facts.market_states import MarketStates
 from sidecar.facts.orders import Orders
 from sidecar.facts.positions import Positions
 from sidecar.facts.quotes import Quotes
-from sidecar.grants import Caller, Grants
+from sidecar.grants import OWNERS, Caller, Grants
 from sidecar.intents.model import Intent, ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Security, Side
 from sidecar.ledger.ledger import NOBODY, Ledger
 from sidecar.policy.change import raises_the_stake, would_become
@@ -194,19 +194,19 @@ class Gathering:
             return Facts()
         facts = Facts()
         if isinstance(intent, ModifyOrder):
-            facts = Facts(resting=await self._resting(grant.key.id, intent))
+            facts = Facts(resting=await self._resting(_asking(caller, grant.key), intent))
             if facts.resting is None or hopeless(facts):
                 return facts
         order = judged(intent, facts)
         if order is None:
             return facts  # decided without more, in the step that follows
         wanted = needs(grant.key, order, self._trading(grant.key.id))
-        if self._in_vain.too(grant.key.id):
+        if self._in_vain.too(_asking(caller, grant.key)):
             wanted -= _BY_SECURITY
         account, begun = self._accounts.get(order.account.acc_id), time.monotonic()
         legs = await asyncio.gather(*(self._known(account, each, wanted) for each in _securities(order)))
         if any(_found_nothing(each, wanted) for each in legs):
-            self._in_vain.note(grant.key.id)
+            self._in_vain.note(_asking(caller, grant.key))
         facts = _with_legs(facts, order, legs)
         if Need.QUOTE in wanted and Need.POSITION not in wanted:
             left = self._timeout - (time.monotonic() - begun)
@@ -241,20 +241,20 @@ class Gathering:
     async def contract_of(self, caller: Caller, security: Security) -> Security | None:
         """The contract behind a continuous futures code; None where it is not to be had."""
         grant = self._grants.of(caller)
-        if isinstance(grant, Refusal) or self._in_vain.too(grant.key.id):
+        if isinstance(grant, Refusal) or self._in_vain.too(_asking(caller, grant.key)):
             return None
         contract = await self._contracts.get(security)
         if contract is None:
-            self._in_vain.note(grant.key.id)
+            self._in_vain.note(_asking(caller, grant.key))
         return contract
 
-    async def _resting(self, key_id: str, change: ModifyOrder) -> RestingOrder | None:
-        if self._in_vain.too(key_id) or self._changes.too(key_id):
+    async def _resting(self, asking: str, change: ModifyOrder) -> RestingOrder | None:
+        if self._in_vain.too(asking) or self._changes.too(asking):
             return None
-        self._changes.note(key_id)
+        self._changes.note(asking)
         resting = await self._orders.get(self._accounts.get(change.account.acc_id), change.order)
         if resting is None:
-            self._in_vain.note(key_id)
+            self._in_vain.note(asking)
             return None
         return self._as_placed(resting)
 
@@ -303,6 +303,11 @@ class Gathering:
                 each.continuous for each in _securities(intent)
             )
         return isinstance(intent, ModifyOrder)
+
+
+def _asking(caller: Caller, key: Key) -> str:
+    """Under whose name look-ups are counted: those of the owner, who has an order of a key explained, are not the key's."""
+    return f"the owner, of {key.id}" if caller.iface == OWNERS else key.id
 
 
 def judged(intent: Intent, facts: Facts) -> PlaceOrder | PlaceCombo | None:

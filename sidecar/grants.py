@@ -14,6 +14,9 @@ from sidecar.policy.key import Key, Scope
 from sidecar.policy.permission import permits
 from sidecar.wire.catalog import CATALOG, Direction, Permission, Row
 
+OWNERS = "admin"
+"""The `iface` of the owner's own socket."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

@@ -32,6 +32,7 @@ def running(stage: Stage) -> Iterator[Any]:
         "bot", "trade:simulate", max_order_value=400, allowed_acc_ids=[1001001], max_orders_per_minute=2
     )
     stage.keys.add("both", "trade:simulate", "trade:real")
+    stage.capped = stage.keys.add("capped", "trade:simulate", max_order_value=400)  # type: ignore[attr-defined]
     stage.keys.add("far", "trade:simulate", allowed_ips=["10.1.0.0/16"])
     app = stage.app(stage.sandbox(tick_interval=0).port)
     app.write_settings()
@@ -77,6 +78,15 @@ def test_an_order_that_is_refused_shows_which_checks_fail_and_ends_with_3(explai
 def test_explaining_uses_nothing_up(explain: Run) -> None:
     for _ in range(4):
         assert explain("--key", "bot", *BUY).exit_code == 0
+
+
+def test_what_is_explained_in_vain_takes_no_look_ups_from_the_key(explain: Run, stage: Stage, running: Any) -> None:
+    unknown = ("--buy", "HK.09999", "--qty", "100", "--price", "4", "--acc-id", ACCOUNT)
+    for _ in range(25):
+        assert "instrument_unknown" in explain("--key", "capped", *unknown).output
+    client = RawClient(running.port, stage.capped)  # type: ignore[attr-defined]
+    assert client.ask(PLACE_ORDER, client.order_request(qty=100, price=4.0)).retType == 0
+    client.close()
 
 
 def test_json_says_the_same_for_programs(explain: Run) -> None:
