@@ -27,7 +27,6 @@ from sidecar.policy.decision import Decision
 from sidecar.wire import packet_id
 from sidecar.wire.catalog import Row
 
-
 _SESSIONS = {2: "ETH", 3: "ALL", 4: "OVERNIGHT"}
 """OpenD's names (Common.Session) of those that go beyond regular hours."""
 
