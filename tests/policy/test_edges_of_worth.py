@@ -10,6 +10,8 @@ import pytest
 from one_order import (
     COMBO,
     FACTS,
+    KEY,
+    NOW,
     ORDER,
     SHARE,
     TENCENT,
@@ -32,10 +34,13 @@ from sidecar.policy import (
 )
 from sidecar.policy.change import would_become
 from sidecar.policy.currency import Exchange, Rates, exchange
+from sidecar.policy.decide import explain
+from sidecar.policy.decision import Worth
 from sidecar.policy.legs import Leg
 from sidecar.policy.usage import (
     LegFacts,
     Position,
+    Usage,
 )
 
 # -- what an order is worth ----------------------------------------------------------------------------------------------
@@ -112,6 +117,18 @@ def test_a_combo_counts_at_its_net_price_only_where_that_is_more(net: str, more:
     assert found is not None
     assert ("net price" in found.explanation) is more
     assert found.value == (Decimal("5000.1") if more else 5000)
+
+
+def test_what_an_order_counted_as_when_it_was_decided_can_be_held_against_the_limits_of_today() -> None:
+    key = replace(KEY, max_order_value=Decimal(40_000))
+    now = explain(key, ORDER, FACTS, Usage(), NOW, TERMS)
+    assert now.worth is not None and now.worth.value == 35_000
+    assert now.refusal is None
+    then = Worth(Decimal(40_001), "HKD", "as it was recorded")
+    before = explain(key, ORDER, FACTS, Usage(), NOW, TERMS, then)
+    assert before.worth is then
+    assert before.refusal is not None
+    assert before.refusal.message == "order value 40001 HKD is over the limit of 40000 HKD"
 
 
 def test_a_combo_of_one_leg_counts_by_it() -> None:
