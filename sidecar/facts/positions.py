@@ -68,7 +68,8 @@ class Positions:
     """Holdings by account, asked for once for all who want them at about the same time, and used again for `reused` s.
 
     OpenD limits only lists that refresh its cache (protocol facts, section 8), which these do not, so clients cannot use
-    the limit up; `requests` per `period` is a bound of our own.
+    the limit up; `requests` per `period` is a bound of our own, and more than one key uses that sells in a dozen accounts
+    without pause.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Positions:
         max_age: float = 3.0,
         lag: float = 3.0,
         reused: float = 1.0,
-        requests: int = 120,
+        requests: int = 600,
         period: float = 30.0,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -93,7 +94,7 @@ class Positions:
         self._late = max_age  # an answer that took longer than that would be too old to use
         self._clock = clock
         pace = Pace(1, min(reused, max_age), min(reused, max_age), timeout, self._late)
-        budget = RequestBudget(requests, period, clock)
+        budget = RequestBudget(requests, period, clock, even=requests // 2)
         self._lookup: BatchedLookup[Account, Holdings] = BatchedLookup(
             self._load, tasks, pace, budget=budget, clock=clock
         )

@@ -184,6 +184,17 @@ async def test_a_list_is_used_again_for_a_second_for_every_security_of_its_accou
         assert len(house.asked) == 4
 
 
+async def test_sales_in_many_accounts_without_pause_leave_nobody_without_an_answer() -> None:
+    house, clock = HoldingsHouse({"qty": 5.0, "canSellQty": 5.0}), FakeClock()
+    accounts = [Account(number, TrdEnv.SIMULATE, frozenset({1})) for number in range(1, 13)]
+    async with own_tasks() as tasks:
+        positions = Positions(house, tasks, lambda lag: 0, timeout=0.5, clock=clock)
+        for _ in range(30):
+            found = await asyncio.gather(*(positions.get(account, TENCENT) for account in accounts))
+            assert None not in found
+            clock.now += 1.0
+
+
 async def test_a_holding_is_fresh_until_its_age_and_the_age_counts_from_the_question() -> None:
     house, clock = HoldingsHouse({"qty": 5.0, "canSellQty": 5.0}), FakeClock()
     async with own_tasks() as tasks:
