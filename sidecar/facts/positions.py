@@ -68,7 +68,7 @@ class Positions:
     """Holdings by account, asked for once for all who want them at about the same time, and used again for `reused` s.
 
     OpenD limits only lists that refresh its cache (protocol facts, section 8), which these do not, so clients cannot use
-    the limit up; `requests` per `period` is a bound of our own, and more than one key uses that sells in a dozen accounts
+    the limit up; `requests` per `period` is a bound of our own, and more than one key uses that sells in ten accounts
     without pause.
     """
 

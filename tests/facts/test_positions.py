@@ -186,7 +186,7 @@ async def test_a_list_is_used_again_for_a_second_for_every_security_of_its_accou
 
 async def test_sales_in_many_accounts_without_pause_leave_nobody_without_an_answer() -> None:
     house, clock = HoldingsHouse({"qty": 5.0, "canSellQty": 5.0}), FakeClock()
-    accounts = [Account(number, TrdEnv.SIMULATE, frozenset({1})) for number in range(1, 13)]
+    accounts = [Account(number, TrdEnv.SIMULATE, frozenset({1})) for number in range(1, 11)]
     async with own_tasks() as tasks:
         positions = Positions(house, tasks, lambda lag: 0, timeout=0.5, clock=clock)
         for _ in range(30):
