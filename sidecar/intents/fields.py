@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from sidecar.errors import BodyError
-from sidecar.intents.model import AccountRef, Side, TrdEnv
+from sidecar.intents.model import AccountRef, OrderType, Side, TrdEnv
 
 ABSURD = 1e12
 """No quantity, price or ratio of a real request comes near it."""
@@ -22,8 +22,11 @@ _LONGEST_LIST = 1000
 """Entries. SECURITY: they are looked through one by one, during which nothing else moves."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-_SIDES = {1: Side.BUY, 2: Side.SELL, 3: Side.SELL_SHORT, 4: Side.BUY_BACK}
-_ENVS = {int(env): env for env in TrdEnv}
+SIDES = {1: Side.BUY, 2: Side.SELL, 3: Side.SELL_SHORT, 4: Side.BUY_BACK}
+"""TrdSide."""
+ENVS = {int(env): env for env in TrdEnv}
+"""TrdEnv."""
+ORDER_TYPES = {int(kind): kind for kind in OrderType}
 
 _E = TypeVar("_E", bound=IntEnum)
 
@@ -35,14 +38,14 @@ def malformed(message: str) -> BodyError:
 
 def account(header: Any) -> AccountRef:
     """`header` is a Trd_Common.TrdHeader."""
-    env = _ENVS.get(header.trdEnv)
+    env = ENVS.get(header.trdEnv)
     if env is None:
         raise malformed(f"trdEnv `{header.trdEnv}` is neither 0 (simulate) nor 1 (real)")
     return AccountRef(header.accID, env)
 
 
 def side(value: int, name: str = "trdSide") -> Side:
-    found = _SIDES.get(value)
+    found = SIDES.get(value)
     if found is None:
         raise malformed(f"{name} `{value}` is not one of 1 (buy), 2 (sell), 3 (sell short), 4 (buy back)")
     return found

@@ -51,7 +51,6 @@ __all__ = [
     "set_tag",
 ]
 
-_ORDER_TYPES = {int(kind): kind for kind in OrderType}
 _OPS = {int(op): op for op in ModifyOp}
 _TIMES_IN_FORCE = frozenset(range(4))
 _SESSIONS = frozenset(range(5))
@@ -130,7 +129,7 @@ def _place(c2s: Any) -> PlaceOrder:
     account = fields.account(c2s.header)
     trd_market = c2s.header.trdMarket
     security, sec_market = security_of_order(trd_market, c2s.secMarket, c2s.code)
-    order_type = fields.enumerated(_ORDER_TYPES, c2s.orderType, "orderType")
+    order_type = fields.enumerated(fields.ORDER_TYPES, c2s.orderType, "orderType")
     future = trd_market in FUTURES
     aux_price = fields.exact(c2s.auxPrice, "auxPrice") if c2s.HasField("auxPrice") else None
     if aux_price is not None and c2s.orderType in _TRIGGERED and not future and aux_price <= 0:
@@ -164,7 +163,7 @@ def _place(c2s: Any) -> PlaceOrder:
 
 def _place_combo(c2s: Any) -> PlaceCombo:
     account = fields.account(c2s.header)
-    order_type = fields.enumerated(_ORDER_TYPES, c2s.orderType, "orderType")
+    order_type = fields.enumerated(fields.ORDER_TYPES, c2s.orderType, "orderType")
     if not c2s.comboLegs:
         raise malformed("comboLegs is empty")
     if len(c2s.comboLegs) > _MOST_LEGS:

@@ -10,14 +10,11 @@ from typing import Any, NamedTuple
 from google.protobuf.message import Message
 
 from sidecar.errors import BodyError
-from sidecar.intents.fields import exact, malformed
+from sidecar.intents.fields import ENVS, ORDER_TYPES, SIDES, exact, malformed
 from sidecar.intents.markets import security_of_leg_report, security_of_report
-from sidecar.intents.model import AccountRef, ComboLeg, OrderType, Security, Side, TrdEnv
+from sidecar.intents.model import AccountRef, ComboLeg, OrderType, Security, Side
 from sidecar.wire import catalog
 
-_ENVS = {int(env): env for env in TrdEnv}
-_SIDES = {1: Side.BUY, 2: Side.SELL, 3: Side.SELL_SHORT, 4: Side.BUY_BACK}
-_ORDER_TYPES = {int(kind): kind for kind in OrderType}
 _ORDER_REPLIES = frozenset({catalog.PLACE_ORDER, catalog.PLACE_COMBO_ORDER, catalog.MODIFY_ORDER})
 
 
@@ -123,7 +120,7 @@ def read_order(account: AccountRef, order: Message, trd_market: int = 0) -> Push
 
 
 def _account(header: Any) -> AccountRef:
-    env = _ENVS.get(header.trdEnv)
+    env = ENVS.get(header.trdEnv)
     if env is None:
         raise malformed(f"trdEnv `{header.trdEnv}` is neither 0 (simulate) nor 1 (real)")
     return AccountRef(header.accID, env)
@@ -136,8 +133,8 @@ def _of_order(account: AccountRef, order: Any, trd_market: int) -> PushSubject:
         order_id_ex=_text(order.orderIDEx),
         remark=_text(order.remark) if order.HasField("remark") else None,
         security=security_of_report(order.trdMarket or trd_market, order.secMarket, order.code),
-        side=_SIDES.get(order.trdSide),
-        order_type=_ORDER_TYPES.get(order.orderType),
+        side=SIDES.get(order.trdSide),
+        order_type=ORDER_TYPES.get(order.orderType),
         qty=_number(order.qty),
         price=_number(order.price) if order.HasField("price") else None,
         fill_qty=_number(order.fillQty) if order.HasField("fillQty") else None,
@@ -151,7 +148,7 @@ def _legs(reported: Any, trd_market: int) -> tuple[ComboLeg, ...]:
     legs = []
     for leg in reported:
         security = security_of_leg_report(trd_market, leg.security.market, leg.security.code)
-        side, ratio = _SIDES.get(leg.side), _number(leg.qtyRatio)
+        side, ratio = SIDES.get(leg.side), _number(leg.qtyRatio)
         if security is None or side is None or ratio is None:
             return ()
         legs.append(ComboLeg(security, side, ratio))
@@ -164,7 +161,7 @@ def _of_fill(account: AccountRef, fill: Any, trd_market: int) -> PushSubject:
         order_id=fill.orderID,
         order_id_ex=_text(fill.orderIDEx),
         security=security_of_report(fill.trdMarket or trd_market, fill.secMarket, fill.code),
-        side=_SIDES.get(fill.trdSide),
+        side=SIDES.get(fill.trdSide),
         price=_number(fill.price),
         fill_qty=_number(fill.qty),
     )

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.errors import BodyError
-from sidecar.intents.fields import exact, positive
+from sidecar.intents.fields import ORDER_TYPES, SIDES, exact, positive
 from sidecar.intents.markets import security_of_leg_report, security_of_report
 from sidecar.intents.model import (
     AccountRef,
@@ -15,12 +15,9 @@ from sidecar.intents.model import (
     PlaceCombo,
     PlaceOrder,
     RestingOrder,
-    Side,
     Trail,
 )
 
-_SIDES = {1: Side.BUY, 2: Side.SELL, 3: Side.SELL_SHORT, 4: Side.BUY_BACK}
-_ORDER_TYPES = {int(kind): kind for kind in OrderType}
 _TRAIL_RATIO = 1
 _NANO = Decimal("1e-9")
 """An average is a quotient; beyond the decimal places of OpenD's prices it says nothing."""
@@ -45,7 +42,7 @@ def read_resting(account: AccountRef, order: Any, trd_market: int = 0) -> Restin
 
 def _plain(account: AccountRef, order: Any, trd_market: int) -> PlaceOrder | None:
     security = security_of_report(order.trdMarket or trd_market, order.secMarket, order.code)
-    side, kind = _SIDES.get(order.trdSide), _ORDER_TYPES.get(order.orderType)
+    side, kind = SIDES.get(order.trdSide), ORDER_TYPES.get(order.orderType)
     if security is None or side is None or kind is None:
         return None
     return PlaceOrder(
@@ -69,11 +66,11 @@ def _combo(account: AccountRef, order: Any, trd_market: int) -> PlaceCombo | Non
     legs = []
     for leg in order.comboLegs:
         market = order.trdMarket or trd_market
-        security, side = security_of_leg_report(market, leg.security.market, leg.security.code), _SIDES.get(leg.side)
+        security, side = security_of_leg_report(market, leg.security.market, leg.security.code), SIDES.get(leg.side)
         if security is None or side is None:
             return None
         legs.append(ComboLeg(security, side, positive(leg.qtyRatio, "qtyRatio")))
-    kind = _ORDER_TYPES.get(order.orderType)
+    kind = ORDER_TYPES.get(order.orderType)
     if kind is None:
         return None
     qty = positive(order.qty, "qty")
