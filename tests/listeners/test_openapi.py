@@ -325,7 +325,7 @@ def test_what_a_key_is_told_of_itself_is_described_whole() -> None:
 def test_what_is_told_of_cancels_is_described_whole() -> None:
     run = Run(Wish("bot", Why.HALT, "key `ops`"))
     account = Account(1001, TrdEnv.REAL, frozenset({1}))
-    emptying = Emptying(account, None, lambda listed: True, everything=False)  # type: ignore[arg-type]
+    emptying = Emptying(account, None, lambda listed: True, None)  # type: ignore[arg-type]
     emptying.not_cancelled = (NotCancelled(1001, "X7", "HK.00700", "filled before it could be cancelled"),)
     emptying.finished, emptying.problem = True, "OpenD does not list them"
     run.accounts.append(emptying)
