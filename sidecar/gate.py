@@ -450,6 +450,10 @@ class Gate:
         self.metrics.allowed(caller.iface, caller.key_id or "").inc()
         return grant, self._ledger.usage(grant.key.id, self._clock())
 
+    def open_orders(self, key_id: str) -> int:
+        """Orders of a key that may still be filled; the key itself may be gone."""
+        return self._ledger.open_orders(key_id)
+
     def _decide_and_reserve(self, asked: Asked, facts: Facts) -> AuditRecord | Refused:
         """INVARIANT: one synchronous step: key, clock, usage, decision and reservation see the same moment."""
         intent = asked.intent

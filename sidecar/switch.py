@@ -182,8 +182,8 @@ class Switch:
     async def halt(self, who: Who, wanted: Wanted) -> Done | Refusal:
         """In memory before this first awaits: from then on no new order is forwarded."""
         refusal = self._unknown(wanted.key_id)
-        if refusal is not None:
-            return refusal
+        if refusal is not None and not (wanted.key_id and self._gate.open_orders(wanted.key_id)):
+            return refusal  # a key that is gone may have left orders, which are the owner's to cancel
         before = self._before(wanted.key_id)
         state = wanted.state or TradingState.HALTED
         if before.state > state:

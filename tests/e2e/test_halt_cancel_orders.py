@@ -266,6 +266,22 @@ def test_with_the_disk_of_audit_and_ledger_full_every_order_is_cancelled_and_rec
             sidecar.stop()
 
 
+def test_the_orders_of_a_key_that_is_revoked_already_are_cancelled_by_its_id(
+    stage: Stage, sandbox: LiveSandbox
+) -> None:
+    key, other = stage.keys.add("bot", *TRADES), stage.keys.add("other", *TRADES)
+    sidecar = stage.sidecar(sandbox.port)
+    fill_book(bot(stage, sidecar, key), 2)
+    fill_book(bot(stage, sidecar, other), 1)
+    stage.keys.remove("bot")
+    sidecar.wait_keys()
+    code, said = Command(sidecar, "halt", "--key", "bot", "--reason", "leaked", "--cancel-orders").end(30)
+    assert code == 0, said
+    assert len(sandbox.working()) == 1
+    code, said = Command(sidecar, "halt", "--key", "nobody", "--reason", "x").end(30)
+    assert code != 0 and "there is no key `nobody`" in said
+
+
 def test_over_rest_it_begins_at_once_and_the_status_tells_the_rest(stage: Stage, sandbox: LiveSandbox) -> None:
     key, ops = stage.keys.add("bot", *TRADES), stage.keys.add("ops", "admin")
     sidecar = stage.sidecar(sandbox.port)
