@@ -84,6 +84,9 @@ _LOCKED = {Lock.UNKNOWN: math.nan, Lock.LOCKED: 1.0, Lock.UNLOCKED: 0.0}
 
 KEYS_EVERY = 0.2
 """Seconds between two looks at keys.json; one takes microseconds."""
+ASKED_NEXT = 0.5
+"""Seconds in which, when stopping, clients whose orders were answered may ask on: the official Python SDK's `place_order` asks for
+the order's row before it returns."""
 ACCOUNTS_EVERY = 60.0
 """Seconds between two looks at OpenD's account list."""
 
@@ -102,6 +105,9 @@ class App:
         self.sockets: dict[str, list[str]] = {}
         """Listener → its unix sockets, as `unix:/path`."""
         self._stop = asyncio.Event()
+        self._at_once = False
+        self._draining: asyncio.Timeout | None = None
+        """While what is in flight is waited for."""
         self._doors: list[tuple[str, Door]] = []
         self._admin: AdminListener | None = None
         self._socket: AdminSocket | None = None
@@ -381,7 +387,15 @@ class App:
             self.state.release()
 
     def stop(self) -> None:
-        """Let `run` drain and return."""
+        """Let `run` drain and return. Said again, what is still in flight is not waited for: OpenD's answers to it are looked
+        for after the next start."""
+        if self._stop.is_set() and not self._at_once:
+            self._at_once = True
+            log.warning(
+                "told to stop once more: what is in flight is not waited for", unanswered=self.returns.unanswered
+            )
+            if self._draining is not None:
+                self._draining.reschedule(asyncio.get_running_loop().time())
         self._stop.set()
 
     async def _open_socket(self) -> None:
@@ -435,9 +449,7 @@ class App:
         self.canceller.close()
         for _, door in self._doors:
             door.stop_accepting()
-        deadline = time.monotonic() + self.settings.drain
-        await self.tasks.drain(self.settings.drain)
-        await self.returns.all_answered(deadline - time.monotonic())
+        await self._drain(0.0 if self._at_once else self.settings.drain)
         self.desks.close()
         for _, door in self._doors:
             door.close_clients()
@@ -446,9 +458,24 @@ class App:
         await self.tasks.drain(1.0)
         for _, door in self._doors:
             await door.stop()
+        self.returns.stop()
         for owners in (self._admin, self._socket):
             if owners is not None:
                 await owners.stop()
+
+    async def _drain(self, patience: float) -> None:
+        """Up to `patience` seconds, or until we are told to stop once more."""
+        log.info("stopping: nobody new is let in, what is in flight is waited for", seconds=patience)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience) as self._draining:
+                orders = self.returns.unanswered
+                await self.tasks.drain(patience)
+                orders = orders or self.returns.unanswered
+                await self.returns.all_answered(patience)
+                if orders:
+                    await asyncio.sleep(ASKED_NEXT)
+        self._draining = None
+        await self.tasks.drain(0.0)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

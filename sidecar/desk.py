@@ -183,7 +183,7 @@ class Desk:
         # INVARIANT: what was judged is what is sent: the message is encoded anew
         plaintext = asked.message.SerializeToString()
         if forward.record is not None:
-            self._returns.order_sent()
+            self._returns.order_sent(forward)
         try:
             session.send(asked.row.id, plaintext, serial)
         except UpstreamError as error:

@@ -310,7 +310,7 @@ class Relay:
         if session is None or not session.ready:
             return  # the loss of the session answers and closes the client
         if forward is not None and forward.record is not None:
-            self._returns.order_sent()
+            self._returns.order_sent(forward)
         try:
             serial = session.send(item.row.id, plaintext, item.serial)
         except UpstreamError as error:

@@ -67,7 +67,8 @@ class Returns:
         self._unlocking = unlocking
         self._clock = clock
         self.on_owner_known = settling.on_owner_known
-        self._unanswered = 0
+        self._unanswered: dict[int, Forward] = {}
+        """By identity: orders and their changes that were sent."""
         self._answered = asyncio.Event()
 
     # -- replies --------------------------------------------------------------------------------------------------
@@ -95,9 +96,14 @@ class Returns:
 
     # -- orders ---------------------------------------------------------------------------------------------------
 
-    def order_sent(self) -> None:
-        """An order or a cancel went to OpenD; `order_answered` or `order_lost` follows."""
-        self._unanswered += 1
+    def order_sent(self, forward: Forward) -> None:
+        """An order or a cancel went to OpenD; `order_answered` or `order_lost` follows, or `stop`."""
+        self._unanswered[id(forward)] = forward
+
+    @property
+    def unanswered(self) -> int:
+        """Orders and their changes that were sent and have no answer yet."""
+        return len(self._unanswered)
 
     async def all_answered(self, patience: float) -> None:
         """Wait up to `patience` seconds until nothing that was sent is without its answer."""
@@ -107,8 +113,13 @@ class Returns:
                     self._answered.clear()
                     await self._answered.wait()
 
-    def _one_answered(self) -> None:
-        self._unanswered -= 1
+    def stop(self) -> None:
+        """Nothing is waited for any more: what has no answer is recorded as unknown, and looked for after the next start."""
+        for forward in tuple(self._unanswered.values()):
+            self.order_lost(forward, "the sidecar stopped before OpenD answered")
+
+    def _one_answered(self, forward: Forward) -> None:
+        self._unanswered.pop(id(forward), None)
         self._answered.set()
 
     async def order_answered(self, forward: Forward, response: Message, *, late: bool = False) -> None:
@@ -120,7 +131,7 @@ class Returns:
             await self._settle(forward, response, late=late)
         finally:
             if not late:
-                self._one_answered()
+                self._one_answered(forward)
 
     async def _settle(self, forward: Forward, response: Message, *, late: bool) -> None:
         decision_id = forward.asked.decision_id
@@ -161,7 +172,7 @@ class Returns:
 
     def order_lost(self, forward: Forward, reason: str) -> None:
         """The answer will not come. INVARIANT: unknown is used: the reservation stays."""
-        self._one_answered()
+        self._one_answered(forward)
         self._outcome(forward, "unknown", None, reason)
         if forward.reserved and forward.record is not None:
             self._settling.lost(forward.asked.decision_id, forward.record)

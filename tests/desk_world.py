@@ -117,7 +117,7 @@ class Asking:
 
     @property
     def unanswered(self) -> int:
-        return self.world.app.returns._unanswered
+        return self.world.app.returns.unanswered
 
     async def at_opend(self, count: int = 1, proto_id: int = PLACE) -> None:
         await self.world.until(lambda: len(self.world.sandbox.received.of(proto_id)) >= count)

@@ -469,7 +469,7 @@ def test_a_halt_in_the_midst_of_a_flood_of_orders_lets_none_through_that_comes_a
     clients = [RawClient(sidecar.port, key) for _ in range(4)]
     sent = [(client, client.send(PLACE_ORDER, client.order_request())) for _ in range(15) for client in clients]
     sidecar.do(sidecar.app.states.halt, None, "fat finger", "the owner")
-    at_the_halt = sidecar.app.returns._unanswered + len(sandbox.orders())
+    at_the_halt = sidecar.app.returns.unanswered + len(sandbox.orders())
     answers = [client.reply(serial) for client, serial in sent]
     taken = sum(answer.retType == 0 for answer in answers)
     assert taken == len(sandbox.orders()) <= at_the_halt + len(clients)
