@@ -144,9 +144,13 @@ class Reloading:
                     f"settings `{path}` were replaced outside, where only this file is mounted; start the container again"
                 )
             wanted = self._source.read_again()
+            settings = taken_over(self.running, wanted)
         except ConfigError as error:
             return self.running, Reloaded(str(path), problem=str(error))
-        settings = taken_over(self.running, wanted)
+        except Exception:
+            # INVARIANT: whatever is in the file, it does not end a sidecar that runs
+            log.exception("reading the settings again failed", file=str(path))
+            return self.running, Reloaded(str(path), problem=f"settings `{path}` cannot be read; the log has why")
         found = Reloaded(
             str(path),
             changed=changes(self.running, settings),

@@ -111,6 +111,18 @@ async def test_a_mounted_file_that_was_replaced_outside_is_not_taken_for_the_pre
     assert "were replaced outside" in (found.problem or "")
 
 
+async def test_even_a_fault_of_our_own_in_reading_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+
+    def breaks(*_: object, **__: object) -> Settings:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(reloading, "load_settings", breaks)
+    found = await world.reload("policy: {tag_orders: false}")
+    assert "the log has why" in (found.problem or "")
+    assert (world.applied, world.counted) == ([], [False])
+
+
 async def test_a_rehearsal_tells_the_same_and_changes_nothing(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.write("policy: {tag_orders: false}\nupstream: {port: 2}")
