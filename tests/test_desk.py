@@ -405,7 +405,11 @@ async def test_whoever_waits_when_the_sidecar_stops_is_answered(tmp_path: Path) 
         assert isinstance(placed, Refused)
         assert placed.unknown
         await soon(0.1)
-        assert [line["outcome"] for line in here.audited(decision_id=placed.decision_id)] == ["allow", "unknown", "success"]
+        assert [line["outcome"] for line in here.audited(decision_id=placed.decision_id)] == [
+            "allow",
+            "unknown",
+            "success",
+        ]
 
 
 async def test_whoever_waits_for_a_session_when_the_sidecar_stops_is_refused(tmp_path: Path) -> None:
