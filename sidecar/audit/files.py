@@ -4,6 +4,7 @@ none of them."""
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +26,25 @@ class Tail(NamedTuple):
     size: int
 
 
+class _Packed(gzip.GzipFile):
+    """Raises OSError alone where it is damaged, as a file does: nobody else need know what it was packed with."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return super().read(size)
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"it is not whole: {error}") from None
+
+    def readline(self, size: int | None = -1) -> bytes:
+        try:
+            return super().readline(size)
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"it is not whole: {error}") from None
+
+
 def open_audit(path: Path) -> IO[bytes]:
-    """A file of the audit, unpacked if it was compressed after rotation."""
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    """A file of the audit, unpacked if it was compressed after rotation. It and its reads raise OSError."""
+    return cast("IO[bytes]", _Packed(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def rotated_name(path: Path, at: float) -> Path:
@@ -119,6 +136,6 @@ def _first_link(path: Path) -> Link | None:
                 found = read_link(line.rstrip(b"\n"))
                 if found is not None:
                     return found
-    except (OSError, EOFError):
+    except OSError:
         pass
     return None

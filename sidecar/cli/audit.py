@@ -80,7 +80,7 @@ def _read(files: list[Path], known: Head | None, closed: bool) -> Report:
         with Progress(*columns, console=console, transient=True, disable=total < _WORTH_A_BAR) as bar:
             task = bar.add_task("reading", total=total)
             return verify_files(files, known, closed, lambda size: bar.advance(task, size))
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise ConfigError(f"the audit cannot be read: {error}") from error
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from sidecar.audit.files import open_audit, rotated_files
 from sidecar.audit.record import timestamp
 from sidecar.border import seconds
-from sidecar.cli.decision_line import Record
+from sidecar.cli.decision_line import Record, record_of
 from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 
@@ -46,7 +44,9 @@ class Wanted:
 
     def __post_init__(self) -> None:
         texts = (self.key, self.code, self.symbol, self.order, self.decision, self.outcome)
-        self.needles = [orjson.dumps(text)[1:-1] for text in texts if text is not None]
+        # what the terminal gave that is not UTF-8 is in no record
+        readable = (text.encode("utf-8", "replace").decode() for text in texts if text is not None)
+        self.needles = [orjson.dumps(text)[1:-1] for text in readable]
 
     def worth_reading(self, line: bytes) -> bool:
         return all(needle in line for needle in self.needles)
@@ -68,7 +68,7 @@ class Wanted:
         """Whether a raw line is one; what cannot be read is none."""
         if not self.worth_reading(line):
             return False
-        record = read_line(line)
+        record = record_of(line)
         return record is not None and self.has(record)
 
 
@@ -124,10 +124,10 @@ def day_of(option: str, text: str) -> tuple[str, str]:
     """A whole day of this machine's clock, as two times of records. Raises ConfigError."""
     try:
         day = date.fromisoformat(text)
-    except ValueError:
+        start, end = (datetime.combine(one, time(0)).astimezone().timestamp() for one in (day, day + timedelta(days=1)))
+        return timestamp(start), timestamp(end)
+    except (ValueError, OverflowError, OSError):  # the latter two at the ends of the calendar
         raise ConfigError(f"{option} `{text}` is not a day; write e.g. `2026-11-21`") from None
-    start, end = (datetime.combine(one, time(0)).astimezone().timestamp() for one in (day, day + timedelta(days=1)))
-    return timestamp(start), timestamp(end)
 
 
 def audit_file(file: Path | None, config: Path | None) -> Path:
@@ -141,15 +141,6 @@ def files_of(file: Path) -> list[Path]:
     if not files:
         raise ConfigError(f"there is no audit at `{file}`; give its path")
     return files
-
-
-def read_line(line: bytes) -> dict[str, Any] | None:
-    """None for what is no record."""
-    try:
-        record = json.loads(line, parse_float=Decimal)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "outcome" in record and "timestamp" in record else None
 
 
 class Reading:
@@ -171,7 +162,7 @@ class Reading:
             for path in self._files:
                 try:
                     yield from self._records(path, lambda size: bar.advance(task, size))
-                except (OSError, EOFError) as error:
+                except OSError as error:
                     raise ConfigError(f"the audit `{path}` cannot be read: {error}") from None
 
     def _records(self, path: Path, advance: Callable[[int], object]) -> Iterator[dict[str, Any]]:
@@ -185,7 +176,7 @@ class Reading:
                     read = 0
                 if not self._wanted.worth_reading(line):
                     continue
-                record = read_line(line)
+                record = record_of(line)
                 if record is None:
                     self.unreadable += bool(line.strip())
                 elif self._wanted.has(record):

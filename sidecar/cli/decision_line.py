@@ -18,6 +18,16 @@ from sidecar.policy.exact import plain
 Record = Mapping[str, Any]
 """The fields of one line, numbers as Decimal or int."""
 
+_NEEDED = ("timestamp", "iface", "endpoint", "key_id", "outcome")
+"""Texts that every record has."""
+_TEXTS = (
+    "reason", "message", "op", "decision_id", "market", "symbol", "side", "order_type", "currency", "order_id", "order_id_ex",
+)  # fmt: skip
+"""Texts that some have."""
+_NUMBERS = ("qty", "price", "value")
+_MOST_DIGITS = 60
+"""Of a number, before and after the point: an exponent stands for so many zeros when it is shown."""
+
 _MARKS = {
     "allow": ("✓", "green"),
     "success": ("✓", "green"),
@@ -25,6 +35,29 @@ _MARKS = {
     "failure": ("✗", "red"),
     "unknown": ("?", "yellow"),
 }
+
+
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """None for what is no record: the file may be somebody else's, or was edited."""
+    try:
+        record = json.loads(line, parse_float=Decimal)
+        if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in _NEEDED):
+            return None
+        datetime.fromisoformat(record["timestamp"]).astimezone()
+        texts = (record[name] for name in _TEXTS if name in record)
+        if not record["endpoint"].strip() or not all(isinstance(text, str) for text in texts):
+            return None
+        return record if all(_shows(record[name]) for name in _NUMBERS if name in record) else None
+    except (ValueError, OverflowError, ArithmeticError, RecursionError):
+        return None
+
+
+def _shows(value: object) -> bool:
+    return (
+        isinstance(value, int | Decimal)
+        and Decimal(value).is_finite()
+        and abs(Decimal(value).adjusted()) < _MOST_DIGITS
+    )
 
 
 class Following:
@@ -47,7 +80,7 @@ class Following:
             self.close()
             return self.new()
         *lines, self._begun = data.split(b"\n")
-        return [json.loads(line, parse_float=Decimal) for line in lines if line]
+        return [record for record in map(record_of, lines) if record is not None]
 
     def last(self, count: int, wanted: Callable[[bytes], bool]) -> list[Record]:
         """The last `count` whole lines there are now that are wanted; `new` goes on after them."""
@@ -61,7 +94,7 @@ class Following:
                 self._begun = line
             elif wanted(line):
                 kept.append(line)
-        return [json.loads(line, parse_float=Decimal) for line in kept]
+        return [record for record in map(record_of, kept) if record is not None]
 
     def close(self) -> None:
         if self._file is not None:

@@ -29,6 +29,8 @@ _OPS = {"modify": 1, "cancel": 2, "disable": 3, "enable": 4, "delete": 5}
 _SIDES = ("buy", "sell", "sell_short", "buy_back")
 _ANY_MARKET = 1
 """What the header of a change says of its market is not the order's: nobody reads it."""
+_MOST_DIGITS = 30
+"""Before and after the point of an amount."""
 
 
 def amount(text: str) -> Decimal:
@@ -39,6 +41,9 @@ def amount(text: str) -> Decimal:
         number = Decimal("nan")
     if not number.is_finite():
         raise ValueError(f"`{text}` is not a number")
+    # an exponent stands for so many zeros when the number is written out
+    if abs(number.adjusted()) > _MOST_DIGITS or len(number.as_tuple().digits) > 2 * _MOST_DIGITS:
+        raise ValueError(f"`{text}` has over {_MOST_DIGITS} digits before or after the point")
     return number
 
 
@@ -188,6 +193,8 @@ def _read(path: Path) -> dict[str, Any]:
         tree = json.loads(text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--body `{path}` cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"--body `{path}` is nested too deeply") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"--body `{path}` must be a JSON object, as REST takes it")
     return tree

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,8 @@ def _instrument(text: str | None) -> Instrument | None:
     multiplier = Decimal(1) if known in _UNIT else None
     try:
         if rest and not rest[0].isalpha():
-            multiplier = Decimal(rest.pop(0))
-    except InvalidOperation:
+            multiplier = amount(rest.pop(0))
+    except ValueError:
         raise ConfigError(f"--instrument `{text}`: the unit is not a number; write e.g. `option,100,USD`") from None
     if not rest or multiplier is None:
         raise ConfigError(

@@ -65,7 +65,7 @@ def status(watch: bool, as_json: bool, config: Path | None, state_dir: Path | No
         click.echo("\n".join(_lines(told)))
         terminal = Console()
         console = terminal if terminal.is_terminal else Console(width=NARROWEST)
-        for table in _tables(told):
+        for table in _tables(told, console.width):
             console.print(table)
     if told["pid"] is None:
         raise SystemExit(1)
@@ -80,7 +80,7 @@ def _watch(folder: Path, *, as_json: bool) -> None:
                 if as_json:
                     click.echo(json.dumps(told))
                 else:
-                    live.update(_screen(told), refresh=True)
+                    live.update(_screen(told, console.width), refresh=True)
                 time.sleep(EVERY)
     except KeyboardInterrupt:
         return
@@ -96,11 +96,11 @@ def _now(folder: Path) -> Tree:
     return from_disk(folder) if told is None else told
 
 
-def _screen(told: Tree) -> RenderableType:
+def _screen(told: Tree, width: int) -> RenderableType:
     style = {"HALTED": "bold red", "REDUCING": "bold yellow"}.get(told["trading"]["state"], "bold green")
     first, *others = _lines(told)
     clock = Text(time.strftime("%H:%M:%S  Ctrl-C ends this"), style="dim")
-    return Group(Text(first, style=style), *map(Text, others), *_tables(told), clock)
+    return Group(Text(first, style=style), *map(Text, others), *_tables(told, width), clock)
 
 
 # -- lines -----------------------------------------------------------------------------------------------------------
@@ -147,14 +147,15 @@ def _records(records: Tree) -> str:
 # -- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _tables(told: Tree) -> Iterator[Table]:
+def _tables(told: Tree, width: int) -> Iterator[Table]:
     if told["headroom"]:
-        yield _keys(told["headroom"])
+        yield _keys(told["headroom"], bars=width >= NARROWEST)
     if told["refusals"]:
         yield _refusals(told["refusals"][:_SHOWN])
 
 
-def _keys(keys: list[Tree]) -> Table:
+def _keys(keys: list[Tree], *, bars: bool) -> Table:
+    """Without its bars it fits a terminal of 80 columns: numbers tell as much, and the ids stay whole."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("KEY", overflow="fold", ratio=1)
     for column in ("STATE", "CONN", "ORDERS/MIN", "OPEN ORDERS", "VALUE OF THE DAY"):
@@ -163,18 +164,18 @@ def _keys(keys: list[Tree]) -> Table:
         state = key["unusable"] or key["state"]
         made.add_row(
             _cell(key["key"]), Text(state, style="" if state == "ACTIVE" else "red"), str(key["connections"]),
-            _used(key["orders_per_minute"]), _used(key["open_orders"]), _day(key),
+            _used(key["orders_per_minute"], bars), _used(key["open_orders"], bars), _day(key, bars),
         )  # fmt: skip
     return made
 
 
-def _used(one: Tree) -> Text:
+def _used(one: Tree, bars: bool) -> Text:
     if one["limit"] is None:
         return Text(str(one["used"]))
-    return _bar(Decimal(one["used"]), Decimal(one["limit"])).append(f" {one['used']} of {one['limit']}")
+    return _of(Decimal(one["used"]), Decimal(one["limit"]), bars)
 
 
-def _day(key: Tree) -> Text:
+def _day(key: Tree, bars: bool) -> Text:
     day = key["daily_value"]
     limit = day["limit"]
     if limit is None:
@@ -182,17 +183,19 @@ def _day(key: Tree) -> Text:
     shown = Text()
     for currency, value in day["used"].items() or ((key["cap_currency"] or "", "0"),):
         shown.append("\n" if shown else "")
-        shown.append_text(_bar(Decimal(value), Decimal(limit))).append(
-            f" {plain(Decimal(value))} of {plain(Decimal(limit))} {currency}".rstrip()
-        )
+        shown.append_text(_of(Decimal(value), Decimal(limit), bars)).append(f" {currency}".rstrip())
     return shown
 
 
-def _bar(used: Decimal, limit: Decimal) -> Text:
+def _of(used: Decimal, limit: Decimal, bars: bool) -> Text:
+    """`━━──── 2 of 5`; without a bar the numbers have its colour, once it warns."""
     share = min(Decimal(1), used / limit) if limit else Decimal(1)
-    full = int(share * _BAR)
     style = "red" if share >= 1 else "yellow" if share >= Decimal("0.8") else "green"
-    return Text().append("━" * full, style=style).append("─" * (_BAR - full), style="dim")
+    numbers = f"{plain(used)} of {plain(limit)}"
+    if not bars:
+        return Text().append(numbers, style="" if style == "green" else style)
+    full = int(share * _BAR)
+    return Text().append("━" * full, style=style).append("─" * (_BAR - full), style="dim").append(f" {numbers}")
 
 
 def _refusals(refusals: list[Tree]) -> Table:

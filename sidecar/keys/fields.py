@@ -374,6 +374,8 @@ def note(value: object) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not text; write it in quotes")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"{shown(value)} holds half a character, which is no text; write UTF-8")
     return value
 
 

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.audit.chain import GENESIS, Head, link
+from sidecar.audit.files import rotated_files
 from sidecar.audit.record import AuditRecord
 from sidecar.cli.audit_reading import moment
 from sidecar.cli.audit_report import bar
@@ -246,3 +247,46 @@ def test_escape_sequences_in_a_record_do_not_reach_the_terminal(tmp_path: Path) 
     write(path, [refused(NINE, "order_value\x1b[2J", key_id="bot\x1b[2J")])
     for words in (("tail", path), ("search", path), ("report", path)):
         assert "\x1b[2J" not in run(*words).output
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "today"])
+def test_a_day_that_is_none_and_the_ends_of_the_calendar_are_one_line_for_people(audit: Path, day: str) -> None:
+    result = run("report", audit, "--day", day)
+    assert result.exit_code == 1
+    assert f"--day `{day}` is not a day" in result.output
+
+
+def test_what_is_no_record_is_counted_and_passed_over(audit: Path) -> None:
+    before = run("search", audit).output
+    with audit.open("ab") as file:
+        file.write(b"[" * 100_000 + b'\n{"outcome":"allow","timestamp":5}\n')
+    for words in (("tail", audit), ("search", audit), ("report", audit)):
+        assert run(*words).exit_code == 0
+    assert "2 lines are no records" in run("search", audit).output
+    assert before.splitlines()[0] in run("search", audit).output
+
+
+@pytest.mark.parametrize("command", ["search", "report", "verify"])
+@pytest.mark.parametrize("damage", ["cut short", "overwritten"])
+def test_a_packed_file_that_is_damaged_is_one_line_for_people(tmp_path: Path, command: str, damage: str) -> None:
+    packed = tmp_path / "audit.2026-03-01.jsonl.gz"
+    write(tmp_path / "audit.jsonl", [record()], write(packed, [record(NINE - DAY + at) for at in range(2000)]))
+    data = packed.read_bytes()
+    half = len(data) // 2
+    packed.write_bytes(data[:half] if damage == "cut short" else data[:half] + b"\xff" * 200 + data[half + 200 :])
+    since = ("--since", "2026-03-01") if command == "report" else ()
+    result = run(command, tmp_path / "audit.jsonl", *since)
+    assert result.exit_code == 1
+    assert "cannot be read" in result.output
+
+
+def test_a_packed_file_of_which_nothing_can_be_read_is_none_of_the_audit(audit: Path) -> None:
+    packed = audit.with_name("audit.2026-03-01.jsonl.gz")
+    data = bytearray(packed.read_bytes())
+    data[12:40] = b"\xff" * 28
+    packed.write_bytes(data)
+    assert rotated_files(audit) == []
+
+
+def test_a_filter_that_is_not_utf_8_finds_nothing(audit: Path) -> None:
+    assert run("search", audit, "--key", "\udcff").exit_code == 1

@@ -8,9 +8,11 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from sidecar.audit.log import AuditLog
 from sidecar.audit.record import AuditRecord
-from sidecar.cli.decision_line import Following, Record, line_of
+from sidecar.cli.decision_line import Following, Record, line_of, record_of
 
 ORDER = AuditRecord(
     at=0.0,
@@ -78,13 +80,40 @@ def test_a_line_is_read_when_its_end_is_there(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     following = Following(path)
     assert following.new() == []
-    path.write_text('{"a":1}\n{"b"')
-    assert following.new() == [{"a": 1}]
+    first, second = ORDER.line(), replace(ORDER, price=Decimal("2.50")).line()
+    path.write_text(f"{first}\n{second[:40]}")
+    assert following.new() == [json.loads(first, parse_float=Decimal)]
     assert following.new() == []
     with path.open("a") as file:
-        file.write(":2.50}\n")
-    assert following.new() == [{"b": Decimal("2.50")}]
+        file.write(f"{second[40:]}\n")
+    assert [one["price"] for one in following.new()] == [Decimal("2.50")]
     following.close()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"timestamp": 5}, {"timestamp": "soon"}, {"timestamp": "9999-12-31T23:59:59-14:00"}, {"iface": None}, {"endpoint": " "},
+        {"endpoint": 7}, {"key_id": []}, {"reason": None}, {"symbol": {}}, {"op": 3}, {"value": "much"}, {"value": None}, {"qty": [1]},
+    ],
+)  # fmt: skip
+def test_a_line_that_somebody_edited_is_no_record(changed: dict[str, object]) -> None:
+    fields = json.loads(ORDER.line())
+    assert record_of(json.dumps(fields).encode()) is not None
+    assert record_of(json.dumps(fields | changed).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"outcome":"allow","timestamp":"2026-03-02"}']
+)
+def test_a_line_of_something_else_is_no_record(line: bytes) -> None:
+    assert record_of(line) is None
+
+
+def test_a_number_that_would_fill_the_disk_with_zeros_is_no_record() -> None:
+    line = ORDER.line().replace('"price":', '"price":1e999999999,"was":')
+    assert "1e999999999" in line
+    assert record_of(line.encode()) is None
 
 
 def test_rotation_loses_and_repeats_nothing(tmp_path: Path) -> None:

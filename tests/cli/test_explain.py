@@ -189,3 +189,18 @@ def test_an_instrument_that_cannot_be_read_says_how_it_is_written(folder: Path, 
     result = _explain("--config", str(folder / "sidecar.yaml"), "--key", "bot", *BUY, "--instrument", text)
     assert result.exit_code == 1
     assert "--instrument" in result.output
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "1" * 70, "0e999999999"])
+def test_an_amount_that_no_order_could_have_is_wrong_usage(folder: Path, text: str) -> None:
+    result = _explain("--config", str(folder / "sidecar.yaml"), "--key", "bot", "--buy", "HK.00700", "--qty", text)
+    assert result.exit_code == 2
+    assert "digits before or after the point" in result.output
+
+
+def test_a_body_that_is_nested_without_end_is_one_line_for_people(folder: Path) -> None:
+    body = folder / "body.json"
+    body.write_text("[" * 100_000)
+    result = _explain("--config", str(folder / "sidecar.yaml"), "--key", "bot", "--body", str(body))
+    assert result.exit_code == 1
+    assert "is nested too deeply" in result.output

@@ -244,6 +244,7 @@ def test_a_key_is_not_made_twice(path: Path) -> None:
         (("--expires", "2099-01-01T00:00:00"), "does not say its zone"),
         (("--expires", ""), "is not a date and time"),
         (("--allowed-ips", "localhost"), "--allowed-ips `localhost` is not an IP address"),
+        (("--note", "\udcff"), "half a character"),
     ],
 )
 def test_a_flag_that_makes_no_sense_makes_no_key(path: Path, flags: tuple[str, ...], said: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from jsonschema import Draft202012Validator
 from live import PROJECT, LiveApp, Stage
 from raw_client import RawClient
 from rest_client import RestClient, order
+from rich.console import Console
 
 from sidecar.cli.main import main
+from sidecar.cli.status import _tables
 from sidecar.listeners.openapi.document import document
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")
@@ -108,6 +111,17 @@ def test_people_read_lines_and_tables(scene: Scene) -> None:
     assert "1 of 4" in bot and "1 of 5" in bot and "30000 of 100000 HKD" in bot
     assert "(3×)" in shown and "order value 90000 HKD is over the limit of 50000 HKD" in shown
     assert "frozen" in shown and "expired" in shown and "\x1b" not in shown
+
+
+def test_on_a_terminal_of_80_columns_the_ids_of_keys_stay_whole(scene: Scene) -> None:
+    paper = StringIO()
+    console = Console(width=80, file=paper)
+    for table in _tables(scene.tree(), 80):
+        console.print(table)
+    shown = paper.getvalue()
+    bot = next(line for line in shown.splitlines() if line.strip().startswith("bot "))
+    assert "1 of 4" in bot and "30000 of 100000 HKD" in bot
+    assert any(line.strip().startswith("frozen ") for line in shown.splitlines())
 
 
 def test_programs_read_the_same_tree_over_the_socket(scene: Scene) -> None:
