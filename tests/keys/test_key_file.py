@@ -250,6 +250,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"id": ""}, "field `id`"),
     ({"id": "a b"}, "`a b` is not a usable id"),
     ({"id": 5}, "`5` is not text"),
+    ({"note": "half \ud800"}, "holds half a character"),
     ({"hash": "abc"}, "field `hash`: is not 64 hex digits"),
     ({"hash": None}, "field `hash`: must be text"),
     ({"scopes": []}, "field `scopes`: the list is empty: it would allow nothing"),
