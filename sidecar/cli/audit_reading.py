@@ -43,6 +43,8 @@ class Wanted:
     """What a line must hold somewhere, to be worth reading."""
 
     def __post_init__(self) -> None:
+        if self.decision is not None:  # the remark of a tagged order has it after a #
+            self.decision = self.decision.strip().removeprefix("#")
         texts = (self.key, self.code, self.symbol, self.order, self.decision, self.outcome)
         # what the terminal gave that is not UTF-8 is in no record
         readable = (text.encode("utf-8", "replace").decode() for text in texts if text is not None)

@@ -69,7 +69,7 @@ def search(
     opend-sidecar audit search --order 6666
     opend-sidecar audit search --decision 01M7ZJQBFH1G9ZHDRSQK2QVDJP
 
-    The last one is what a bot shows who was refused, or what the remark of an order is after its #.
+    The last one is what a bot shows who was refused, or the remark of an order, with its # or without.
     Exit code 1 if there is none.
     """
     wanted = Wanted(**asked, since=moment("--since", since), until=moment("--until", until))
@@ -86,7 +86,8 @@ def search(
 
 def say_unreadable(reading: Reading) -> None:
     if reading.unreadable:
-        click.echo(f"{reading.unreadable} lines are no records; `audit verify` says where", err=True)
+        what = "1 line is no record" if reading.unreadable == 1 else f"{reading.unreadable} lines are no records"
+        click.echo(f"{what}; `audit verify` says where", err=True)
 
 
 class _Shown:

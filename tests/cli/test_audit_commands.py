@@ -97,6 +97,7 @@ def found(result: Result) -> list[dict[str, Any]]:
         (("--symbol", "US.AAPL"), 1),
         (("--order", "6666"), 3),
         (("--decision", "no"), 2),
+        (("--decision", "#no"), 2),
         (("--outcome", "failure"), 1),
         (("--key", "bot", "--outcome", "reject", "--since", "2026-03-02"), 3),
         (("--until", "2026-03-02"), 3),
@@ -215,7 +216,7 @@ def test_lines_that_are_no_records_are_counted_not_hidden(audit: Path) -> None:
     with audit.open("ab") as file:
         file.write(b'{"torn\n')
     result = run("report", audit, "--day", "2026-03-02")
-    assert "1 lines are no records; `audit verify` says where" in result.stderr
+    assert "1 line is no record; `audit verify` says where" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["tail", "search", "report"])
