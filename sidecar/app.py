@@ -387,8 +387,12 @@ class App:
             self.state.release()
 
     def stop(self) -> None:
-        """Let `run` drain and return. Said again, what is still in flight is not waited for: OpenD's answers to it are looked
-        for after the next start."""
+        """Let `run` drain and return."""
+        self._stop.set()
+
+    def _told_to_stop(self) -> None:
+        """By a signal. Told again, what is still in flight is not waited for: OpenD's answers to it are looked for after the
+        next start."""
         if self._stop.is_set() and not self._at_once:
             self._at_once = True
             log.warning(
@@ -396,7 +400,7 @@ class App:
             )
             if self._draining is not None:
                 self._draining.reschedule(asyncio.get_running_loop().time())
-        self._stop.set()
+        self.stop()
 
     async def _open_socket(self) -> None:
         """What must not keep the sidecar from running: there is still the file HALT."""
@@ -480,7 +484,8 @@ class App:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, getattr(signal, "SIGHUP", None): self.reload}
+        stop = self._told_to_stop
+        handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, getattr(signal, "SIGHUP", None): self.reload}
         taken = []
         for number, handler in handlers.items():
             with contextlib.suppress(
