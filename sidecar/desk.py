@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from sidecar.asked import Forward, Refused
 from sidecar.errors import BodyError, UpstreamError, WireError
-from sidecar.gate import Forward, Gate, Refused
+from sidecar.gate import Gate
 from sidecar.grants import Caller, Grant
 from sidecar.pushes import Pushes
 from sidecar.returns import Returns

@@ -14,9 +14,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from sidecar.asked import CLIENT_LEFT, Answered, Asked, Forward, Refused, link_ended
 from sidecar.desk import STOPPING, Desk, DeskSettings, Stream, result_of
 from sidecar.errors import UpstreamError
-from sidecar.gate import CLIENT_LEFT, Answered, Asked, Forward, Gate, Refused, link_ended
+from sidecar.gate import Gate
 from sidecar.grants import Caller
 from sidecar.intents.model import CancelOrder
 from sidecar.policy.decision import Code, Decision, Refusal

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from sidecar.allowance import rehearsal
+from sidecar.asked import Asked
 from sidecar.border import closest, shown
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError
-from sidecar.gate import Asked, Gate
+from sidecar.gate import Gate
 from sidecar.grants import OWNERS, Caller
 from sidecar.intents.model import CancelOrder, Intent
 from sidecar.intents.read import read

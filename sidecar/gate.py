@@ -12,11 +12,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from google.protobuf.message import Message
 
-from sidecar.audit.record import KEY_INVALID, KEY_MISSING, AuditRecord, Outcome
+from sidecar.asked import Answered, Asked, Forward, Refused
+from sidecar.audit.record import AuditRecord
 from sidecar.breakers import Breakers
 from sidecar.change_budget import ChangeBudget
 from sidecar.continuous import is_continuous, with_contracts
@@ -39,16 +40,14 @@ from sidecar.intents.model import (
     ModifyOrder,
     PlaceCombo,
     PlaceOrder,
-    RestingOrder,
     SubscribeAccounts,
     TrdEnv,
     Unlock,
 )
 from sidecar.intents.read import complete_change, read, set_tag
 from sidecar.keys.ring import KeyStore
-from sidecar.lately import Lately
 from sidecar.ledger.ledger import Ledger
-from sidecar.metrics import Action, Metrics
+from sidecar.metrics import Metrics
 from sidecar.policy.decide import decide, explain, screen
 from sidecar.policy.decision import Code, Decision, Finding, Refusal
 from sidecar.policy.permission import SCOPES
@@ -56,78 +55,12 @@ from sidecar.policy.trading import Standing, TradingState
 from sidecar.policy.usage import Facts, Terms, Usage
 from sidecar.presence import Presence
 from sidecar.recorder import Recorder
-from sidecar.request_record import args_hash, endpoint_of, order_fields
+from sidecar.request_record import args_hash, endpoint_of
 from sidecar.reserving import reservation_of
 from sidecar.unlocking import Unlocking
+from sidecar.verdicts import Verdicts
 from sidecar.wire import catalog, replies
 from sidecar.wire.catalog import CATALOG, Direction, Row
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A no. `text` is what the client reads; `retry_after` the seconds after which the same request may pass, if known."""
-
-    code: Code
-    text: str
-    retry_after: int | None = None
-    unknown: bool = False
-    """It was sent, and whether OpenD did it is not known."""
-    decision_id: str | None = None
-    """The one in `text`; None where the audit has no record of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """Answered by the sidecar itself; nothing goes upstream. `body` is a whole protobuf Response."""
-
-    body: bytes
-
-
-@dataclass(slots=True)
-class Asked:
-    """A request understood: what will be forwarded (`message`), and what it means (`intent`)."""
-
-    caller: Caller
-    row: Row
-    message: Message
-    intent: Intent | None
-    """None for reads that are only parsed to be recorded."""
-    decision_id: str
-    arrived: float
-    """time.perf_counter() when its bytes were read."""
-    gathering: asyncio.Task[Facts | UpstreamError] | None = None
-    endpoint: str = ""
-    rehearsal: bool = False
-    judged_under: TradingState = TradingState.ACTIVE
-    """The trading state in force when it was decided."""
-    resting: RestingOrder | None = None
-    """The order that it changes, as it was judged."""
-    args_hash: str | None = None
-    """Of the request as its client made it, where it was changed since."""
-
-    @property
-    def is_order(self) -> bool:
-        return isinstance(self.intent, PlaceOrder | PlaceCombo | ModifyOrder)
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """A yes: `asked.message` goes upstream now, without a further await. `reserved` when the ledger holds it."""
-
-    asked: Asked
-    reserved: bool = False
-    record: AuditRecord | None = field(default=None)
-    """What was recorded for an order or a cancel; its outcome is recorded when OpenD answers."""
-
-
-CLIENT_LEFT = Refusal(Code.CLIENT_GONE, "the client disconnected before its order was sent")
-
-
-def link_ended(reason: str) -> Refusal:
-    """There is nothing to send it on. `reason`: as `Session.ended`, "" where it is not known."""
-    return Refusal(
-        Code.UPSTREAM_UNAVAILABLE, f"{reason or 'the connection to OpenD ended'} before the request was sent"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +121,11 @@ class Gate:
         self._spawn = spawn
         self._clock = clock
         self.presence = Presence()
-        self.lately = Lately()
+        verdicts = self._verdicts = Verdicts(
+            grants=grants, ledger=ledger, recorder=recorder, metrics=metrics, breakers=breakers, clock=clock
+        )
+        self.lately = verdicts.lately
+        self.refuse, self.refuse_asked, self.replayed = verdicts.refuse, verdicts.refuse_asked, verdicts.replayed
         self.closing = False
         """Set while the sidecar drains: orders that come now are refused, cancels go on."""
 
@@ -199,20 +136,20 @@ class Gate:
         row = CATALOG.get(proto_id)
         grant = self.grants.of(caller)
         if isinstance(grant, Refusal):
-            return self.refuse(caller, row, proto_id, grant)
+            return self._verdicts.refuse(caller, row, proto_id, grant)
         if row is None or row.direction is not Direction.REQUEST or row.permission is catalog.Permission.CONNECTION:
-            return self.refuse(
+            return self._verdicts.refuse(
                 caller, row, proto_id, Refusal(Code.UNKNOWN_REQUEST, f"`{proto_id}` is not a request the sidecar knows")
             )
         if proto_id not in grant.permitted:
-            return self.refuse(caller, row, proto_id, _scope_missing(row, grant))
+            return self._verdicts.refuse(caller, row, proto_id, _scope_missing(row, grant))
         return row
 
     def admit_stream(self, caller: Caller) -> Refused | None:
         """Whether the caller may have a stream of pushes; what it sees of them is judged push by push."""
         grant = self.grants.of(caller)
         if isinstance(grant, Refusal):
-            return self.refuse(caller, None, 0, grant)
+            return self._verdicts.refuse(caller, None, 0, grant)
         self.metrics.allowed(caller.iface, caller.key_id or "").inc()
         return None
 
@@ -241,7 +178,9 @@ class Gate:
             if row.judged:
                 intent = read(row.id, message)
         except BodyError as error:
-            return self.refuse(caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id)
+            return self._verdicts.refuse(
+                caller, row, row.id, Refusal(Code(error.code), str(error)), decision_id=decision_id
+            )
         asked = Asked(
             caller, row, message, intent, decision_id, arrived,
             endpoint=endpoint_of(caller, row, row.id), rehearsal=rehearsal,
@@ -257,13 +196,13 @@ class Gate:
             self.breakers.order_came(asked.caller.key_id or "", intent)
         if self.closing and asked.is_order:
             stopping = Refusal(Code.UPSTREAM_UNAVAILABLE, "the sidecar is stopping and takes no new orders")
-            return self.refuse_asked(asked, stopping)
+            return self._verdicts.refuse_asked(asked, stopping)
         if intent is None or not asked.is_order or self._facts.unsure_of_account(intent):
             return None
         if not self._facts.asks_opend(asked.caller, intent):
             return None
         refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
-        return None if refusal is None else self.refuse_asked(asked, refusal)
+        return None if refusal is None else self._verdicts.refuse_asked(asked, refusal)
 
     def goes_upstream(self, asked: Asked) -> bool:
         """Whether OpenD is needed to answer it, once it is allowed."""
@@ -318,12 +257,12 @@ class Gate:
         intent = asked.intent
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
-            return self.refuse_asked(asked, grant)
+            return self._verdicts.refuse_asked(asked, grant)
         if intent is None:
             refused = self.share(asked.caller, asked.row, asked)
             if refused is not None:
                 return refused
-            self._allow_read(asked, grant)
+            self._verdicts.allow_read(asked, grant)
             return Forward(asked)
         now = self._clock()
         usage = self._ledger.usage(grant.key.id, now)
@@ -337,25 +276,25 @@ class Gate:
         )
         refusal = decision.refusal or self._changes.refusal(intent, grant.key.id)
         if refusal is not None:
-            return self.refuse_asked(asked, refusal)
+            return self._verdicts.refuse_asked(asked, refusal)
         if isinstance(intent, CancelOrder):
             # SECURITY: the way out: no price, no house connection, no disk; its record waits in memory if it must
             self._ledger.note_cancel(grant.key.id, now)
             self._changes.note(intent)
-            record = self._record(asked, "allow", decision)
+            record = self._verdicts.record(asked, "allow", decision)
             self._recorder.note(record)
-            self._count_allowed(asked)
-            self._count_order(asked, "allowed")
+            self._verdicts.count_allowed(asked)
+            self._verdicts.count_order(asked, "allowed")
             return Forward(asked, record=record)
         if isinstance(intent, Unlock):
             # whoever unlocks OpenD, a bot that does it at its start is told yes and runs on
             self._unlocking.asked(grant.key.id, unlock=intent.unlock)
-            self._recorder.note(self._record(asked, "allow", decision))
-            self._count_allowed(asked)
+            self._recorder.note(self._verdicts.record(asked, "allow", decision))
+            self._verdicts.count_allowed(asked)
             return Answered(replies.success(asked.row.response or "", 0))
         if isinstance(intent, SubscribeAccounts):
             self._narrow_subscription(asked, intent, grant)
-        self._allow_read(asked, grant)
+        self._verdicts.allow_read(asked, grant)
         return Forward(asked)
 
     async def decide(self, asked: Asked, obstacle: Callable[[], Refusal | None]) -> Forward | Answered | Refused:
@@ -367,7 +306,7 @@ class Gate:
         with self.metrics.stage("facts"):
             facts = await (asked.gathering or self._gathered(asked))
             if isinstance(facts, UpstreamError):
-                return self.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
+                return self._verdicts.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
             facts = await self._facts.refreshed(asked.intent, facts)
         if not asked.is_order:
             if self._opens_opend(asked.intent) and self._screen(asked) is None:
@@ -382,33 +321,35 @@ class Gate:
             locked = await self._opened(asked.intent)
         except RecordError as error:
             self._ledger.release(asked.decision_id)
-            return self.refuse_asked(asked, Refusal(Code(error.code), str(error)))
+            return self._verdicts.refuse_asked(asked, Refusal(Code(error.code), str(error)))
         except asyncio.CancelledError:
             self._ledger.release(asked.decision_id)
-            self.refuse_asked(asked, Refusal(Code.CLIENT_GONE, "the sidecar stopped before the order was sent"))
+            self._verdicts.refuse_asked(
+                asked, Refusal(Code.CLIENT_GONE, "the sidecar stopped before the order was sent")
+            )
             raise
         refusal = locked or self._last_look(asked, facts, reserved.policy, obstacle)
         if refusal is not None:
             self._ledger.release(asked.decision_id)
-            return self.refuse_asked(asked, refusal)
+            return self._verdicts.refuse_asked(asked, refusal)
         self._ledger.forwarded(asked.decision_id)
         self._changes.note(asked.intent)
         self.breakers.order_allowed(reserved.key_id, asked.intent.account.acc_id)  # type: ignore[union-attr]  # an order
-        self._count_allowed(asked)
-        self._count_order(asked, "allowed")
-        self._count_value(asked)
+        self._verdicts.count_allowed(asked)
+        self._verdicts.count_order(asked, "allowed")
+        self._verdicts.count_value(asked)
         return Forward(asked, reserved=True, record=reserved)
 
     async def rehearse(self, asked: Asked) -> Decision | Refused:
         """What `decide` would find now, every check told, for the caller. INVARIANT: it reserves and forwards nothing."""
         if not asked.is_order:
-            return self.refuse_asked(
+            return self._verdicts.refuse_asked(
                 asked, Refusal(Code.MALFORMED_REQUEST, "a dry run is for orders and their changes")
             )
         found = await self.explain(asked)
         if isinstance(found, Refusal):
-            return self.refuse_asked(asked, found)
-        self._count_allowed(asked)
+            return self._verdicts.refuse_asked(asked, found)
+        self._verdicts.count_allowed(asked)
         return found
 
     async def explain(self, asked: Asked) -> Decision | Refusal:
@@ -446,7 +387,7 @@ class Gate:
         """What the caller's own key may do and has used, for it to be told."""
         grant = self.grants.of(caller)
         if isinstance(grant, Refusal):
-            return self.refuse(caller, None, 0, grant)
+            return self._verdicts.refuse(caller, None, 0, grant)
         self.metrics.allowed(caller.iface, caller.key_id or "").inc()
         return grant, self._ledger.usage(grant.key.id, self._clock())
 
@@ -460,10 +401,10 @@ class Gate:
         assert intent is not None
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
-            return self.refuse_asked(asked, grant)
+            return self._verdicts.refuse_asked(asked, grant)
         refusal = self._unfit(intent)
         if refusal is not None:
-            return self.refuse_asked(asked, refusal)
+            return self._verdicts.refuse_asked(asked, refusal)
         facts = self._facts.completed(intent, grant.key.id, facts)
         asked.resting = facts.resting
         asked.judged_under = TradingState.HALTED if facts.trading is None else facts.trading.state
@@ -472,12 +413,12 @@ class Gate:
             usage = self._ledger.usage(grant.key.id, now, _placing(intent))
             decision = decide(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
         if decision.refusal is not None:
-            return self.refuse_asked(asked, decision.refusal, decision)
+            return self._verdicts.refuse_asked(asked, decision.refusal, decision)
         assert isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder)
         asked.args_hash = asked.args_hash or args_hash(asked.intent, asked.message)
         remark = self._complete(asked, intent, facts)
         self._ledger.reserve(reservation_of(asked.decision_id, grant.key.id, now, intent, facts, decision, remark))
-        return self._record(asked, "allow", decision)
+        return self._verdicts.record(asked, "allow", decision)
 
     def _complete(self, asked: Asked, intent: PlaceOrder | PlaceCombo | ModifyOrder, facts: Facts) -> str:
         """Put into the message what was judged and the client left open; the remark it goes with."""
@@ -541,7 +482,9 @@ class Gate:
         refusal = self._shares.take(row)
         if refusal is None:
             return None
-        return self.refuse(caller, row, row.id, refusal, asked=asked, decision_id=asked.decision_id if asked else "")
+        return self._verdicts.refuse(
+            caller, row, row.id, refusal, asked=asked, decision_id=asked.decision_id if asked else ""
+        )
 
     # -- narrowing ------------------------------------------------------------------------------------------------
 
@@ -556,97 +499,6 @@ class Gate:
         message: Any = asked.message
         del message.c2s.accIDList[:]
         message.c2s.accIDList.extend(visible)
-
-    # -- recording ------------------------------------------------------------------------------------------------
-
-    def refuse(
-        self, caller: Caller, row: Row | None, proto_id: int, refusal: Refusal, *, decision_id: str = "", asked: Asked | None = None,
-        decision: Decision | None = None,
-    ) -> Refused:  # fmt: skip
-        """Every no of the sidecar is made here: recorded, counted, and put into words."""
-        decision_id = decision_id or new_decision_id()
-        record = AuditRecord(
-            at=self._clock(),
-            iface=caller.iface,
-            endpoint=endpoint_of(caller, row, proto_id),
-            key_id=self._known_id(caller, refusal),
-            outcome="reject",
-            reason=refusal.code.value,
-            message=refusal.message,
-            decision_id=decision_id,
-            policy=self.grants.revision,
-            address=caller.address,
-        )
-        if asked is not None:
-            record = replace(record, **order_fields(asked.intent, decision, asked.resting))
-        self._recorder.note(record)
-        self.lately.note(record)
-        self.metrics.refused(caller.iface, refusal.code.value, record.key_id)
-        return Refused(refusal.code, refusal.text(decision_id), refusal.retry_after, decision_id=decision_id)
-
-    def refuse_asked(self, asked: Asked, refusal: Refusal, decision: Decision | None = None) -> Refused:
-        if asked.is_order and not asked.rehearsal:
-            self.breakers.order_refused(asked.caller.key_id or "", refusal.code)
-        self._count_order(asked, "refused")
-        return self.refuse(
-            asked.caller,
-            asked.row,
-            asked.row.id,
-            refusal,
-            decision_id=asked.decision_id,
-            asked=asked,
-            decision=decision,
-        )
-
-    def replayed(self, asked: Asked, first: str) -> None:
-        """A repeated idempotency key was answered with the outcome of the decision `first`; nothing was sent."""
-        self._count_allowed(asked)
-        text = f"a repeat, answered with the outcome of decision {first}"
-        self._recorder.note(replace(self._record(asked, "allow", None), message=text, essential=False))
-
-    def _known_id(self, caller: Caller, refusal: Refusal) -> str:
-        if caller.key_id is not None:
-            return caller.key_id
-        return KEY_MISSING if refusal.code is Code.KEY_MISSING else KEY_INVALID
-
-    def _allow_read(self, asked: Asked, grant: Grant) -> None:
-        self._count_allowed(asked)
-        if self.grants.audits_reads:
-            self._recorder.note(self._record(asked, "allow", None))
-
-    def _count_allowed(self, asked: Asked) -> None:
-        self.metrics.allowed(asked.caller.iface, asked.caller.key_id or "").inc()
-
-    def _count_order(self, asked: Asked, outcome: Literal["allowed", "refused"]) -> None:
-        intent = asked.intent
-        if asked.rehearsal or not isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder | CancelOrder):
-            return
-        action: Action = "cancel" if isinstance(intent, CancelOrder) else "order"
-        self.metrics.order(action, intent.account.env.name, outcome, asked.caller.key_id or "")
-
-    def _count_value(self, asked: Asked) -> None:
-        row = self._ledger.row_of(asked.decision_id)
-        if row is not None:
-            made = row.reservation
-            self.metrics.order_value(made.value, made.currency, made.key_id)
-
-    def _record(self, asked: Asked, outcome: Outcome, decision: Decision | None) -> AuditRecord:
-        caller = asked.caller
-        return AuditRecord(
-            at=self._clock(),
-            iface=caller.iface,
-            endpoint=asked.endpoint,
-            key_id=caller.key_id or "",
-            outcome=outcome,
-            scope=asked.row.permission.value,
-            decision_id=asked.decision_id,
-            policy=self.grants.revision,
-            address=caller.address,
-            latency_us=round((time.perf_counter() - asked.arrived) * 1_000_000),
-            args_hash=asked.args_hash or args_hash(asked.intent, asked.message),
-            essential=asked.is_order or isinstance(asked.intent, CancelOrder),
-            **order_fields(asked.intent, decision, asked.resting),
-        )
 
 
 def _placing(intent: Intent) -> PlaceOrder | PlaceCombo | None:

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from sidecar.asked import CLIENT_LEFT, Answered, Asked, Forward, Refused, link_ended
 from sidecar.errors import BodyError, UpstreamError, WireError
-from sidecar.gate import CLIENT_LEFT, Answered, Asked, Forward, Gate, Refused, link_ended
+from sidecar.gate import Gate
 from sidecar.grants import Caller, Grant
 from sidecar.policy.decision import Code, Refusal
 from sidecar.pushes import Pushes

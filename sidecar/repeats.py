@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.asked import Asked, Refused
 from sidecar.errors import RecordError
-from sidecar.gate import Asked, Refused
 from sidecar.ledger.attempts import Attempt, AttemptKey
 from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import State

@@ -13,10 +13,10 @@ from typing import Any
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from sidecar.asked import Forward, Refused
 from sidecar.audit.record import Outcome
 from sidecar.errors import BodyError, RecordError
 from sidecar.facts.accounts import Accounts
-from sidecar.gate import Forward, Refused
 from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import Intent, TrdEnv
 from sidecar.intents.replies import PlaceReply, PushSubject, read_place_reply, read_push

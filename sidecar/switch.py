@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import structlog
 
+from sidecar.asked import Refused
 from sidecar.audit.record import NO_KEY, AuditRecord
 from sidecar.border import closest, shown
 from sidecar.cancelling.canceller import Canceller, Run, Why, Wish
 from sidecar.decision_id import new_decision_id
-from sidecar.gate import Gate, Refused
+from sidecar.gate import Gate
 from sidecar.grants import Caller
 from sidecar.ledger.states import BY_ITSELF, States
 from sidecar.ledger.states_file import HALT_NAME, LONGEST_REASON, Change, reason_of

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sidecar.asked import Refused
 from sidecar.desk import Stream
 from sidecar.desks import Desks, ReadBody, Reply
-from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.policy.decision import Code
 from sidecar.sandbox import SandboxSettings

@@ -12,8 +12,8 @@ from unittest import mock
 import pytest
 import uvloop
 
+from sidecar.asked import Refused
 from sidecar.errors import RecordError
-from sidecar.gate import Refused
 from sidecar.policy.decision import Code, Decision
 from sidecar.settings import Upstream
 from sidecar.upstream.session import Session

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from sidecar.asked import Refused
 from sidecar.desks import Reply
 from sidecar.errors import RecordError
-from sidecar.gate import Refused
 from sidecar.policy.decision import Code
 from sidecar.settings import Upstream
 from tests.desk_world import PLACE, Asking, asking, code_of, opened, soon

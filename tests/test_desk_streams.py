@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from sidecar.asked import Refused
 from sidecar.desk import Stream
-from sidecar.gate import Refused
 from sidecar.policy.decision import Code
 from sidecar.settings import Policy, Upstream
 from sidecar.wire.catalog import CATALOG

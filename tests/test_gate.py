@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from sidecar.asked import Answered, Asked, Forward, Refused
 from sidecar.audit.record import AuditRecord
 from sidecar.breakers import Breakers
 from sidecar.errors import RecordError
-from sidecar.gate import Answered, Asked, Forward, Gate, GateSettings, Refused
+from sidecar.gate import Gate, GateSettings
 from sidecar.grants import Caller, Grants
 from sidecar.intents.model import Security, TrdEnv
 from sidecar.keys.ring import KeyStore

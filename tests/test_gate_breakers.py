@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sidecar.gate import CLIENT_LEFT, Asked, Forward, Refused
+from sidecar.asked import CLIENT_LEFT, Asked, Forward, Refused
 from sidecar.policy.decision import Code, Decision
 from sidecar.policy.trading import ACTIVE, Standing, TradingState
 from tests.test_gate import World

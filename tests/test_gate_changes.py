@@ -7,8 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from sidecar.asked import Asked, Forward, Refused
 from sidecar.change_budget import ChangeBudget, ChangeLimit
-from sidecar.gate import Asked, Forward, Refused
 from sidecar.intents.model import AccountRef, OrderRef, OrderType, PlaceOrder, RestingOrder, Security, Side, TrdEnv
 from sidecar.policy.decision import Code
 from sidecar.wire import catalog

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sidecar.gate import Asked, Forward, Refused
+from sidecar.asked import Asked, Forward, Refused
 from sidecar.policy.decision import Code, Decision
 from sidecar.policy.trading import ACTIVE, Standing, TradingState
 from tests.test_gate import BOT, World

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate import Asked, Forward, GateSettings, Refused
+from sidecar.asked import Asked, Forward, Refused
+from sidecar.gate import GateSettings
 from sidecar.intents.model import (
     AccountRef,
     ComboLeg,

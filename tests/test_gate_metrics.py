@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.asked import Forward, Refused
 from sidecar.errors import RecordError
-from sidecar.gate import Forward, Refused
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class
 from tests.test_gate import ACC, World

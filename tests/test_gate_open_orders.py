@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from sidecar.asked import Forward
 from sidecar.errors import RecordError
-from sidecar.gate import Forward
 from sidecar.policy.decision import Code
 from tests.test_gate import ACC, World
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate import Asked, Forward, Refused
+from sidecar.asked import Asked, Forward, Refused
 from sidecar.gathering import CHANGES_MOST, IN_VAIN_MOST
 from sidecar.intents.model import (
     AccountRef,

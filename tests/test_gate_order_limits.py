@@ -7,8 +7,8 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+from sidecar.asked import Forward, Refused
 from sidecar.errors import RecordError
-from sidecar.gate import Forward, Refused
 from sidecar.gathering import IN_VAIN_MOST
 from sidecar.policy.decision import Code
 from tests.test_gate import World

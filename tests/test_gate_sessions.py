@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sidecar.gate import Asked, Forward, Refused
+from sidecar.asked import Asked, Forward, Refused
 from sidecar.gathering import IN_VAIN_MOST
 from sidecar.intents.model import PlaceOrder, Security
 from sidecar.policy.decision import Code

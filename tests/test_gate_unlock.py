@@ -7,8 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from sidecar.asked import Answered, Asked, Forward, Refused
 from sidecar.errors import UpstreamError
-from sidecar.gate import Answered, Asked, Forward, Refused
 from sidecar.intents.model import TrdEnv
 from sidecar.policy.decision import Code
 from sidecar.unlocking import TradePassword

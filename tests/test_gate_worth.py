@@ -7,7 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sidecar.gate import Asked, Forward, GateSettings, Refused
+from sidecar.asked import Asked, Forward, Refused
+from sidecar.gate import GateSettings
 from sidecar.policy.decision import Code, Decision
 from sidecar.policy.usage import Instrument, InstrumentKind, Terms
 from sidecar.wire import catalog

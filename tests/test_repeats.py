@@ -13,9 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from sidecar.asked import Asked, Refused
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import RecordError
-from sidecar.gate import Asked, Refused
 from sidecar.grants import Caller
 from sidecar.intents.read import read
 from sidecar.ledger import attempts as attempts_module

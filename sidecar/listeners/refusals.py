@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from grpclib.const import Status
 
-from sidecar.gate import Refused
+from sidecar.asked import Refused
 from sidecar.policy.decision import Code
 
 

@@ -18,8 +18,8 @@ from live import LiveApp, LiveSandbox, Stage, eventually
 from real_parts import need
 
 from sidecar.app import App
+from sidecar.asked import Refused
 from sidecar.desks import Desks
-from sidecar.gate import Refused
 from sidecar.listeners.grpc.call import InHand
 from sidecar.listeners.grpc.flood import Allowance
 from sidecar.listeners.grpc.messages import POOL, FutuRequest, FutuResponse, PushEvent, SubscribePushRequest

@@ -138,8 +138,10 @@ async def _changes_used_up(run: Run) -> AsyncIterator[None]:
 
 @_state("the sidecar cancels every order of the account")
 async def _clearing(run: Run) -> AsyncIterator[None]:
-    with run.world.sidecar.app.changes.reserved(PAPER_HK, None):
-        yield
+    changes = run.world.sidecar.app.changes
+    async with replaced(run.world, changes, "_sent", {}):  # as if no scenario had changed an order lately
+        with changes.reserved(PAPER_HK, None):
+            yield
 
 
 @_state("the clock has jumped")

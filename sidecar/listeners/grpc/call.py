@@ -15,7 +15,7 @@ from grpclib.events import _DispatchServerEvents
 from grpclib.protocol import Stream as H2Stream
 from grpclib.server import Stream
 
-from sidecar.gate import Refused
+from sidecar.asked import Refused
 from sidecar.listeners.grpc.guard import GuardedConnection
 from sidecar.listeners.refusals import NATIVE, retry_after
 from sidecar.policy.decision import Code, Refusal

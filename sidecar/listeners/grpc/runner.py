@@ -20,8 +20,8 @@ from grpclib.protocol import AbstractHandler
 from grpclib.protocol import Stream as H2Stream
 from h2.exceptions import ProtocolError
 
+from sidecar.asked import Refused
 from sidecar.border import shown
-from sidecar.gate import Refused
 from sidecar.listeners.grpc.call import Call, Denied, InHand, Unreadable
 from sidecar.listeners.grpc.guard import GuardedConnection
 from sidecar.listeners.refusals import NATIVE

@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from grpclib.const import Cardinality, Handler, Status
 
+from sidecar.asked import Refused
 from sidecar.desks import Desks, Reply
 from sidecar.errors import BodyError
-from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners.bearer import identified
 from sidecar.listeners.grpc.call import Call, Denied, Unreadable

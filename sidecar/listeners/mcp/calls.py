@@ -13,9 +13,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from sidecar.allowance import allowance, rehearsal
+from sidecar.asked import Refused
 from sidecar.border import closest, shown
 from sidecar.desks import Desks, Reply
-from sidecar.gate import Refused
 from sidecar.grants import Caller, Grant
 from sidecar.listeners.mcp.filling import DRY_RUN, IDEMPOTENCY_KEY
 from sidecar.listeners.mcp.tool import Tool

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from sidecar.gate import Refused
+from sidecar.asked import Refused
 from sidecar.listeners.refusals import retry_after
 
 

@@ -21,8 +21,8 @@ from urllib.parse import parse_qsl, urlsplit
 import jinja2
 from aiohttp import web
 
+from sidecar.asked import Refused
 from sidecar.audit.record import NO_KEY
-from sidecar.gate import Refused
 from sidecar.grants import Grants
 from sidecar.ledger.states_file import LONGEST_REASON
 from sidecar.listeners.door import Handler

@@ -7,8 +7,8 @@ from functools import partial
 
 from aiohttp import web
 
+from sidecar.asked import Refused
 from sidecar.errors import BodyError
-from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners.door import Handler
 from sidecar.listeners.rest import reply as rest_reply

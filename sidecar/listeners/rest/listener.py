@@ -15,9 +15,9 @@ from aiohttp import web
 from google.protobuf.message import Message
 
 from sidecar.allowance import allowance
+from sidecar.asked import Refused
 from sidecar.desks import Desks
 from sidecar.errors import BodyError
-from sidecar.gate import Refused
 from sidecar.grants import Caller
 from sidecar.listeners.admin import Problem
 from sidecar.listeners.bearer import identified

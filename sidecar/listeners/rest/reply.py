@@ -10,8 +10,8 @@ import orjson
 from aiohttp import web
 
 from sidecar.allowance import rehearsal
+from sidecar.asked import Refused
 from sidecar.desks import Reply
-from sidecar.gate import Refused
 from sidecar.listeners.refusals import NATIVE, retry_after
 from sidecar.policy.decision import Code, Decision
 from sidecar.wire import dialect

@@ -15,10 +15,10 @@ import structlog
 from aiohttp import WSMsgType, web
 from google.protobuf.message import DecodeError
 
+from sidecar.asked import Refused
 from sidecar.desk import Stream
 from sidecar.desks import Desks
 from sidecar.errors import BodyError
-from sidecar.gate import Refused
 from sidecar.grants import Caller, Grant
 from sidecar.listeners.bearer import bearer
 from sidecar.listeners.entrance import certificate_of

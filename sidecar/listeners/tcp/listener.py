@@ -16,8 +16,9 @@ from typing import Any, cast
 
 import structlog
 
+from sidecar.asked import Refused
 from sidecar.errors import BodyError, UpstreamError, WireError
-from sidecar.gate import Gate, Refused
+from sidecar.gate import Gate
 from sidecar.grants import Caller, Grant
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.entrance import Entrance, Place, certificate_of

@@ -11,9 +11,10 @@ import structlog
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
+from sidecar.asked import Refused
 from sidecar.border import shown
 from sidecar.errors import BodyError, UpstreamError, WireError
-from sidecar.gate import Gate, Refused
+from sidecar.gate import Gate
 from sidecar.grants import Caller
 from sidecar.listeners.entrance import certificate_of
 from sidecar.listeners.introduction import Introduction, read_introduction
