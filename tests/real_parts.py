@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,9 @@ def need(part: str, present: bool) -> None:
 
 
 def need_program(name: str) -> str:
-    """The path of a program that a test runs."""
-    path = shutil.which(name)
+    """The path of a program that a test runs: beside this Python, where PyPI's are put, or wherever it is found."""
+    beside = Path(sys.executable).with_name(name)
+    path = str(beside) if beside.exists() else shutil.which(name)
     need(name, path is not None)
     assert path is not None
     return path

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
+from sidecar import unlocking
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.policy.decision import Code
 from sidecar.settings import Unlock
@@ -204,16 +207,18 @@ async def test_what_was_unlocked_is_locked_though_the_connection_was_lost_in_bet
     assert world.asked == [("unlock", 1), ("lock", 1)]
 
 
-async def test_a_lock_that_fails_is_tried_again_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_lock_that_fails_is_tried_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlocking, "log", structlog.get_logger())  # one that no earlier test has set up
     world = World(idle=60)
     await world.unlocking.open(ACC)
     world.answer = UpstreamError("away")
-    for _ in range(160):
-        world.now += 1
-        world.unlocking.tick()
-        await asyncio.sleep(0.001)
+    with capture_logs() as told:
+        for _ in range(160):
+            world.now += 1
+            world.unlocking.tick()
+            await asyncio.sleep(0.001)
     assert world.asked == [("unlock", 1), *[("lock", 1)] * 4]
-    assert capsys.readouterr().out.count("is tried again") == 1
+    assert str(told).count("is tried again") == 1
     world.answer = 0
     world.now += 30
     world.unlocking.tick()

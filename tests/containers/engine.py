@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -36,15 +35,6 @@ default_ulimits = []
 network_backend = "netavark"
 """
 """An engine that may not raise limits (inside another container, say) starts nothing with its own default of them."""
-
-
-def tool(name: str) -> str:
-    """The path of a program that `make real-parts` installs from PyPI."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    need(name, found is not None)
-    assert found is not None
-    return found
 
 
 @dataclass
@@ -126,7 +116,7 @@ class Engine:
         options = ["--network host", *(f"--volume {path}:{path}:ro" for path in lent)]
         compose = ("-f", "docker-compose.yml", f"--podman-build-args={' '.join(options)}", "build", "sidecar")
         variables = {"SIDECAR_IMAGE": IMAGE, "PYTHON_IMAGE": self.base()}
-        self.run(*compose, program=tool("podman-compose"), timeout=900, **variables)
+        self.run(*compose, program=need_program("podman-compose"), timeout=900, **variables)
         return IMAGE
 
     def prune(self) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from engine import IMAGE, OWNER, Container, Engine, owned, plaintext_in, seconds_until, status_of, tool
+from engine import IMAGE, OWNER, Container, Engine, owned, plaintext_in, seconds_until, status_of
 from live import LiveSandbox, eventually
 from official_sdk import SdkProcess
+from real_parts import need_program
 
 pytestmark = [pytest.mark.real_part, pytest.mark.timeout(900)]
 
@@ -51,7 +52,7 @@ class Composed:
 
     def compose(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["--in-pod=false", "-p", self.project, "-f", self.file, "--profile", "sandbox", *arguments]
-        return self.engine.run(*command, program=tool("podman-compose"), **self.environ)
+        return self.engine.run(*command, program=need_program("podman-compose"), **self.environ)
 
     def up(self, *services: str) -> float:
         """Start services; the seconds until the sidecar can serve orders."""

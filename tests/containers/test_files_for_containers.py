@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from engine import PROJECT, tool
+from engine import PROJECT
+from real_parts import need_program
 
 from sidecar.config import load_settings
 from sidecar.settings import Settings
@@ -34,21 +35,21 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.real_part
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
-    done = run(tool("hadolint"), "Dockerfile")
+    done = run(need_program("hadolint"), "Dockerfile")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.real_part
 @pytest.mark.parametrize("name", COMPOSE)
 def test_the_compose_files_are_valid_by_the_schema_of_compose(name: str) -> None:
-    done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", name)
+    done = run(need_program("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", name)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.real_part
 @pytest.mark.parametrize("name", COMPOSE)
 def test_compose_reads_them_with_every_profile(name: str) -> None:
-    done = run(tool("podman-compose"), "-f", name, "--profile", "sandbox", "--profile", "opend", "config")
+    done = run(need_program("podman-compose"), "-f", name, "--profile", "sandbox", "--profile", "opend", "config")
     assert done.returncode == 0, done.stderr
     assert set(yaml.safe_load(done.stdout)["services"]) == set(services(name))
 

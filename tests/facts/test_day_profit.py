@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from facts_house import NAMES
+from structlog.testing import capture_logs
 from test_positions import HoldingsHouse
 
+from sidecar import loss_watch
 from sidecar.errors import UpstreamError
 from sidecar.facts.asking import Rejected
 from sidecar.facts.day_profit import day_profit
@@ -130,16 +133,18 @@ async def test_only_accounts_in_which_a_key_placed_orders_today_are_asked_about(
 
 
 async def test_a_loss_that_is_not_known_halts_nobody_and_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loss_watch, "log", structlog.get_logger())  # one that no earlier test has set up
     watch = Watch(tmp_path, {"td_plVal": -9000.0})
     watch.world.breakers.order_allowed("bot", 1001)
     watch.world.breakers.order_allowed("bot", 4711)
-    for _ in range(3):
-        await watch.watch.look("HKD")
+    with capture_logs() as told:
+        for _ in range(3):
+            await watch.watch.look("HKD")
     assert watch.world.state().name == "ACTIVE"
     assert watch.unknown == [2, 2, 2]
-    assert capsys.readouterr().out.count("no breaker judges it") == 2, "once for each account"
+    assert str(told).count("no breaker judges it") == 2, "once for each account"
     watch.house.away = True
     await watch.watch.look("HKD")
     assert watch.unknown[-1] == 2
