@@ -8,13 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
 from sidecar.errors import BodyError, UpstreamError
 from sidecar.facts.accounts import Accounts
-from sidecar.facts.asking import GET_ORDER_LIST, House, new, rejection
+from sidecar.facts.asking import GET_ORDER_LIST, House, Rejected, ask_about, new
 from sidecar.intents.markets import takes_orders
 from sidecar.intents.model import AccountRef
 from sidecar.intents.replies import PushSubject, read_order
@@ -132,15 +131,9 @@ class Reconciling:
     async def _list(self, account: Account, market: int, at: float, listed: _Listed) -> bool:
         """Settle by one list; whether it was had, and understood, whole."""
         request = new("Trd_GetOrderList.Request")
-        header = request.c2s.header
-        header.trdEnv, header.accID, header.trdMarket = int(account.env), account.acc_id, market
-        reply: Any = await self._house.ask(GET_ORDER_LIST, request, timeout=self._timeout)
-        if (refused := rejection(reply)) is not None:
-            log.info("OpenD refused an order list", acc_id=account.acc_id, market=market, message=refused.message)
-            return False
-        told = reply.s2c.header
-        if told.accID != account.acc_id or told.trdEnv != int(account.env):
-            log.warning("an order list is of another account", acc_id=account.acc_id, told=told.accID)
+        reply = await ask_about(self._house, account, GET_ORDER_LIST, request, timeout=self._timeout, trd_market=market)
+        if isinstance(reply, Rejected):
+            log.info("an order list could not be used", acc_id=account.acc_id, market=market, message=reply.message)
             return False
         ref, whole = AccountRef(account.acc_id, account.env), True
         orders = reply.s2c.orderList
@@ -148,7 +141,7 @@ class Reconciling:
             read = []
             for each in orders[start : start + _AT_ONCE]:
                 try:
-                    read.append(read_order(ref, each, told.trdMarket))
+                    read.append(read_order(ref, each, reply.s2c.header.trdMarket))
                 except BodyError as error:
                     log.warning("an order of a list could not be read", acc_id=account.acc_id, error=str(error))
                     whole = False

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from sidecar.facts.asking import House, Rejected, new, rejection
+from sidecar.facts.asking import House, Rejected, address, ask_about, new
 from sidecar.intents.markets import HKCC, SH, SZ
 from sidecar.intents.model import AccountRef, ModifyOp, TrdEnv
 from sidecar.intents.replies import OrderStatus, read_order
@@ -68,22 +68,17 @@ async def order_list(house: House, account: Account, *, timeout: float, fresh: b
     """Every order of the account that OpenD lists, working or not. `fresh` asks the broker, not OpenD's memory, which OpenD
     takes only now and then (10 in 30 s); where it does not, its memory is asked. Raises UpstreamError."""
     request = new("Trd_GetOrderList.Request")
-    _head(request.c2s.header, account)
     request.c2s.refreshCache = fresh
-    reply: Any = await house.ask(catalog.GET_ORDER_LIST, request, timeout=timeout)
-    refused = rejection(reply)
-    if refused is not None:
-        return await order_list(house, account, timeout=timeout, fresh=False) if fresh else refused
-    told = reply.s2c.header
-    if told.accID != account.acc_id or told.trdEnv != int(account.env):
-        return Rejected(f"the answer is about account {told.accID}")
-    return [_listed(order, account, told.trdMarket) for order in reply.s2c.orderList]
+    reply = await ask_about(house, account, catalog.GET_ORDER_LIST, request, timeout=timeout)
+    if isinstance(reply, Rejected):
+        return await order_list(house, account, timeout=timeout, fresh=False) if fresh else reply
+    return [_listed(order, account, reply.s2c.header.trdMarket) for order in reply.s2c.orderList]
 
 
 def cancel_request(account: Account, order: Listed) -> Message:
     """A 2205 for one order, named by one of its ids only: where there are two, OpenD could take either."""
     request = new("Trd_ModifyOrder.Request")
-    _head(request.c2s.header, account)
+    address(request.c2s.header, account)
     request.c2s.orderID = 0 if order.order_id_ex else order.order_id
     if order.order_id_ex:
         request.c2s.orderIDEx = order.order_id_ex
@@ -94,7 +89,7 @@ def cancel_request(account: Account, order: Listed) -> Message:
 def cancel_all_request(account: Account, trd_market: int) -> Message:
     """A 2205 for every order of a real account, or those of one of its markets (0: all)."""
     request = new("Trd_ModifyOrder.Request")
-    _head(request.c2s.header, account)
+    address(request.c2s.header, account)
     request.c2s.orderID = 0
     request.c2s.modifyOrderOp = int(ModifyOp.CANCEL)
     request.c2s.forAll = True
@@ -122,11 +117,6 @@ def _listed(order: Any, account: Account, trd_market: int) -> Listed:
         trd_market=order.trdMarket,
         mainland=order.trdMarket in (HKCC, _MAINLAND) or order.secMarket in (SH, SZ),
     )
-
-
-def _head(header: Any, account: Account) -> None:
-    """As the SDKs write it: the account's first market stands for all of them. Whoever asks has seen that there is one."""
-    header.trdEnv, header.accID, header.trdMarket = int(account.env), account.acc_id, min(account.markets)
 
 
 def _whole(request: Any) -> Message:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
+from sidecar.policy.usage import Account
 from sidecar.wire.messages import message_class
 
 GET_GLOBAL_STATE = 1002
@@ -35,6 +36,30 @@ class Rejected:
     """OpenD answered, and the answer is no (retType other than 0). `message` is OpenD's own text."""
 
     message: str
+
+
+async def ask_about(
+    house: House, account: Account, proto_id: int, request: Any, *, timeout: float, trd_market: int = 0
+) -> Any | Rejected:
+    """OpenD's whole answer to a request about one account, which is addressed here; Rejected where it says no, or speaks of
+    another account. Raises UpstreamError. Any: as `new`.
+    """
+    if not trd_market and not account.markets:
+        return Rejected("the account has no market")
+    address(request.c2s.header, account, trd_market)
+    reply: Any = await house.ask(proto_id, request, timeout=timeout)
+    if (refused := rejection(reply)) is not None:
+        return refused
+    told = reply.s2c.header
+    if told.accID != account.acc_id or told.trdEnv != int(account.env):
+        return Rejected(f"the answer is about account {told.accID}")
+    return reply
+
+
+def address(header: Any, account: Account, trd_market: int = 0) -> None:
+    """Fill in a TrdHeader. As the SDKs write it, the account's first market, which there must be, stands for all of them."""
+    header.trdEnv, header.accID = int(account.env), account.acc_id
+    header.trdMarket = trd_market or min(account.markets)
 
 
 def new(full_name: str) -> Any:

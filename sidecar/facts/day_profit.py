@@ -13,7 +13,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, new, rejection
+from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, ask_about, new
 from sidecar.policy.exact import EXACT
 from sidecar.policy.usage import Account
 
@@ -29,18 +29,9 @@ async def day_profit(house: House, account: Account, timeout: float) -> Mapping[
     Of OpenD's cache, which follows the broker by itself: a list that refreshes it is limited to 10 in 30 seconds for all
     clients, so that one of them could keep the answer away. Raises UpstreamError.
     """
-    if not account.markets:
-        return Rejected("the account has no market")
     request = new("Trd_GetPositionList.Request")
-    header = request.c2s.header
-    header.trdEnv, header.accID, header.trdMarket = int(account.env), account.acc_id, min(account.markets)
-    reply: Any = await house.ask(GET_POSITION_LIST, request, timeout=timeout)
-    if (refused := rejection(reply)) is not None:
-        return refused
-    told = reply.s2c.header
-    if told.accID != account.acc_id or told.trdEnv != int(account.env):
-        return Rejected(f"the answer is about account {told.accID}")
-    return added_up(reply.s2c.positionList)
+    reply = await ask_about(house, account, GET_POSITION_LIST, request, timeout=timeout)
+    return reply if isinstance(reply, Rejected) else added_up(reply.s2c.positionList)
 
 
 def added_up(positions: Iterable[Any]) -> Mapping[str, Decimal] | Rejected:

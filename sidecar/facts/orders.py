@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from sidecar.facts.asking import GET_ORDER_LIST, House, Rejected, new, rejection
+from sidecar.facts.asking import GET_ORDER_LIST, House, Rejected, ask_about, new
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.model import AccountRef, OrderRef, RestingOrder
 from sidecar.intents.resting import read_resting
@@ -52,22 +51,14 @@ class Orders:
 
     async def _load(self, asked: Sequence[_Asked]) -> Mapping[_Asked, RestingOrder] | Rejected:
         ((account, order),) = asked
-        if not account.markets:
-            return Rejected("the account has no market")
         request = new("Trd_GetOrderList.Request")
-        header = request.c2s.header
-        # as the SDKs ask: the account's first market stands for all of them
-        header.trdEnv, header.accID, header.trdMarket = int(account.env), account.acc_id, min(account.markets)
         if order.order_id:
             request.c2s.filterConditions.idList.append(order.order_id)
         else:
             request.c2s.filterConditions.orderIDExList.append(order.order_id_ex)
-        reply: Any = await self._house.ask(GET_ORDER_LIST, request, timeout=self._timeout)
-        if (refused := rejection(reply)) is not None:
-            return refused
-        told = reply.s2c.header
-        if told.accID != account.acc_id or told.trdEnv != int(account.env):
-            return Rejected(f"the answer is about account {told.accID}")
+        reply = await ask_about(self._house, account, GET_ORDER_LIST, request, timeout=self._timeout)
+        if isinstance(reply, Rejected):
+            return reply
         named = [
             each
             for each in reply.s2c.orderList
@@ -77,5 +68,5 @@ class Orders:
         if len(named) != 1:
             return {}
         ref = AccountRef(account.acc_id, account.env)
-        resting = read_resting(ref, named[0], told.trdMarket)
+        resting = read_resting(ref, named[0], reply.s2c.header.trdMarket)
         return {} if resting is None else {asked[0]: resting}

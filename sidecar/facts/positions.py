@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, new, rejection
+from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, ask_about, new
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.markets import security_of_report
 from sidecar.intents.model import Security
@@ -122,20 +122,12 @@ class Positions:
 
     async def _load(self, accounts: Sequence[Account]) -> Mapping[Account, Holdings] | Rejected:
         (account,) = accounts
-        if not account.markets:
-            return Rejected("the account has no market")
         # INVARIANT: before the question is sent: what is reserved or settled from here on is never taken as shown
         sequence, asked_at = self._sequence_before(self._lag), self._clock()
         request = new("Trd_GetPositionList.Request")
-        header = request.c2s.header
-        # as the SDKs ask: the account's first market stands for all of them
-        header.trdEnv, header.accID, header.trdMarket = int(account.env), account.acc_id, min(account.markets)
-        reply: Any = await self._house.ask(GET_POSITION_LIST, request, timeout=self._late)
-        if (refused := rejection(reply)) is not None:
-            return refused
-        told = reply.s2c.header
-        if told.accID != account.acc_id or told.trdEnv != int(account.env):
-            return Rejected(f"the answer is about account {told.accID}")
+        reply = await ask_about(self._house, account, GET_POSITION_LIST, request, timeout=self._late)
+        if isinstance(reply, Rejected):
+            return reply
         held, unclear = read(reply.s2c.positionList)
         return {account: Holdings(held, unclear, sequence, asked_at)}
 
