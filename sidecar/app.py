@@ -24,15 +24,8 @@ from sidecar.desk import DeskSettings
 from sidecar.desks import Desks
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.explaining import Explaining
-from sidecar.facts import contracts, market_states
 from sidecar.facts.accounts import Accounts
-from sidecar.facts.contracts import Contracts
-from sidecar.facts.instruments import Instruments
-from sidecar.facts.market_states import MarketStates
-from sidecar.facts.orders import Orders
-from sidecar.facts.positions import Positions
-from sidecar.facts.quotes import Quotes
-from sidecar.facts.shares import Shares
+from sidecar.facts.look_ups import look_ups, shares_of
 from sidecar.gate import Gate, GateSettings
 from sidecar.grants import Grants
 from sidecar.intents.model import TrdEnv
@@ -145,22 +138,8 @@ class App:
             on_lost=lambda: self.unlocking.forget(),
         )  # fmt: skip
         self.accounts = Accounts(self.house, timeout=upstream.connect_timeout)
-        facts: dict[str, Any] = {"timeout": policy.facts_timeout}
-        self.instruments = Instruments(self.house, self.tasks, max_age=policy.instrument_max_age, **facts)
-        shares = Shares({
-            catalog.GET_SECURITY_SNAPSHOT: upstream.snapshots_kept,
-            catalog.GET_MARKET_STATE: market_states.KEPT,
-            catalog.GET_FUTURE_INFO: contracts.KEPT,
-        })  # fmt: skip
-        self.quotes = Quotes(
-            self.house, self.tasks, shares.of(catalog.GET_SECURITY_SNAPSHOT), max_age=policy.quote_max_age, **facts
-        )
-        self.market_states = MarketStates(self.house, self.tasks, shares.of(catalog.GET_MARKET_STATE), **facts)
-        self.contracts = Contracts(self.house, self.tasks, shares.of(catalog.GET_FUTURE_INFO), **facts)
-        self.positions = Positions(
-            self.house, self.tasks, self.ledger.sequence_before,
-            max_age=policy.position_max_age, lag=policy.position_lag, **facts,
-        )  # fmt: skip
+        shares = shares_of(upstream)
+        self.look_ups = look_ups(self.house, self.tasks, shares, policy, self.ledger.sequence_before)
         self.unlocking = Unlocking(
             self.house, password=password, firm_of=self.accounts.firm_of, firms=self.accounts.firms,
             spawn=self.tasks.spawn, idle=settings.unlock.relock_idle, timeout=policy.facts_timeout,
@@ -182,9 +161,7 @@ class App:
         )  # fmt: skip
         self.gate = Gate(
             grants=self.grants, keys=self.keys, ledger=self.ledger, recorder=self.recorder, accounts=self.accounts,
-            instruments=self.instruments, quotes=self.quotes, positions=self.positions, metrics=self.metrics,
-            orders=Orders(self.house, self.tasks, **facts), market_states=self.market_states, contracts=self.contracts,
-            settings=_gate_settings(policy),
+            look_ups=self.look_ups, metrics=self.metrics, settings=_gate_settings(policy),
             trading=self.states.of, unlocking=self.unlocking, breakers=self.breakers, spawn=self.tasks.spawn, shares=shares,
             changes=self.changes,
         )  # fmt: skip
@@ -592,11 +569,7 @@ class App:
     # -- the house ------------------------------------------------------------------------------------------------
 
     async def _house_ready(self) -> None:
-        self.instruments.forget()
-        self.quotes.forget()
-        self.positions.forget()
-        self.market_states.forget()
-        self.contracts.forget()
+        self.look_ups.forget()
         await self._learn_accounts()
         self.reconciling.connected()
 

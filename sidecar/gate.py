@@ -24,12 +24,7 @@ from sidecar.continuous import is_continuous, with_contracts
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
 from sidecar.facts.accounts import Accounts
-from sidecar.facts.contracts import Contracts
-from sidecar.facts.instruments import Instruments
-from sidecar.facts.market_states import MarketStates
-from sidecar.facts.orders import Orders
-from sidecar.facts.positions import Positions
-from sidecar.facts.quotes import Quotes
+from sidecar.facts.look_ups import LookUps
 from sidecar.facts.shares import Shares
 from sidecar.gathering import Gathering, judged
 from sidecar.grants import Caller, Grant, Grants
@@ -84,12 +79,7 @@ class Gate:
         ledger: Ledger,
         recorder: Recorder,
         accounts: Accounts,
-        instruments: Instruments,
-        quotes: Quotes,
-        positions: Positions,
-        orders: Orders,
-        market_states: MarketStates,
-        contracts: Contracts,
+        look_ups: LookUps,
         metrics: Metrics,
         settings: GateSettings,
         trading: Callable[[str], Standing],
@@ -107,8 +97,7 @@ class Gate:
         self._recorder = recorder
         self._accounts = accounts
         self._facts = Gathering(
-            grants=grants, ledger=ledger, accounts=accounts, instruments=instruments, quotes=quotes, positions=positions,
-            orders=orders, market_states=market_states, contracts=contracts,
+            grants=grants, ledger=ledger, accounts=accounts, look_ups=look_ups,
             trading=trading, locked_since=unlocking.locked_by_client, timeout=settings.facts_timeout,
         )  # fmt: skip
         self._settings = settings

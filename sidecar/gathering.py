@@ -11,12 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from sidecar.facts.accounts import Accounts
-from sidecar.facts.contracts import Contracts
-from sidecar.facts.instruments import Instruments
-from sidecar.facts.market_states import MarketStates
-from sidecar.facts.orders import Orders
-from sidecar.facts.positions import Positions
-from sidecar.facts.quotes import Quotes
+from sidecar.facts.look_ups import LookUps
 from sidecar.grants import OWNERS, Caller, Grants
 from sidecar.intents.model import Intent, ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Security, Side
 from sidecar.ledger.ledger import NOBODY, Ledger
@@ -65,12 +60,7 @@ class Gathering:
         grants: Grants,
         ledger: Ledger,
         accounts: Accounts,
-        instruments: Instruments,
-        quotes: Quotes,
-        positions: Positions,
-        orders: Orders,
-        market_states: MarketStates,
-        contracts: Contracts,
+        look_ups: LookUps,
         trading: Callable[[str], Standing],
         locked_since: Callable[[str], datetime | None],
         timeout: float,
@@ -78,12 +68,7 @@ class Gathering:
         self._grants = grants
         self._ledger = ledger
         self._accounts = accounts
-        self._instruments = instruments
-        self._quotes = quotes
-        self._positions = positions
-        self._orders = orders
-        self._market_states = market_states
-        self._contracts = contracts
+        self._look_ups = look_ups
         self._trading = trading
         self._locked_since = locked_since
         self._timeout = timeout
@@ -150,7 +135,7 @@ class Gathering:
     def _reserved(
         self, acc_id: int, symbol: str, position: Position | None, foreign: PlaceOrder | PlaceCombo | None
     ) -> Position | None:
-        if position is None or not self._positions.fresh(position):
+        if position is None or not self._look_ups.positions.fresh(position):
             return None
         reserved = self._ledger.selling_since(acc_id, symbol, position.sequence)
         buys, sells = self._ledger.in_flight(acc_id, symbol, position.sequence) or (None, None)
@@ -234,7 +219,7 @@ class Gathering:
     async def _holding(self, account: Account | None, security: Security, within: float) -> Position | None:
         try:
             async with asyncio.timeout(within):
-                return await self._positions.get(account, security)
+                return await self._look_ups.positions.get(account, security)
         except TimeoutError:
             return None
 
@@ -243,7 +228,7 @@ class Gathering:
         grant = self._grants.of(caller)
         if isinstance(grant, Refusal) or self._in_vain.too(_asking(caller, grant.key)):
             return None
-        contract = await self._contracts.get(security)
+        contract = await self._look_ups.contracts.get(security)
         if contract is None:
             self._in_vain.note(_asking(caller, grant.key))
         return contract
@@ -252,7 +237,7 @@ class Gathering:
         if self._in_vain.too(asking) or self._changes.too(asking):
             return None
         self._changes.note(asking)
-        resting = await self._orders.get(self._accounts.get(change.account.acc_id), change.order)
+        resting = await self._look_ups.orders.get(self._accounts.get(change.account.acc_id), change.order)
         if resting is None:
             self._in_vain.note(asking)
             return None
@@ -270,10 +255,10 @@ class Gathering:
 
     async def _known(self, account: Account | None, security: Security, wanted: frozenset[Need]) -> LegFacts:
         instrument, quote, position, market_state = await asyncio.gather(
-            self._instruments.get(security) if Need.INSTRUMENT in wanted else _nothing(),
-            self._quotes.get(security) if Need.QUOTE in wanted else _nothing(),
-            self._positions.get(account, security) if Need.POSITION in wanted else _nothing(),
-            self._market_states.get(security) if Need.MARKET_STATE in wanted else _nothing(),
+            self._look_ups.instruments.get(security) if Need.INSTRUMENT in wanted else _nothing(),
+            self._look_ups.quotes.get(security) if Need.QUOTE in wanted else _nothing(),
+            self._look_ups.positions.get(account, security) if Need.POSITION in wanted else _nothing(),
+            self._look_ups.market_states.get(security) if Need.MARKET_STATE in wanted else _nothing(),
         )
         return LegFacts(instrument, quote, position, market_state)
 
@@ -283,10 +268,10 @@ class Gathering:
         if order is None:
             return facts
         legs = known_of(order, facts)
-        if all(each.position is None or self._positions.fresh(each.position) for each in legs):
+        if all(each.position is None or self._look_ups.positions.fresh(each.position) for each in legs):
             return facts
         account = self._accounts.get(order.account.acc_id)
-        positions = await asyncio.gather(*(self._positions.get(account, each) for each in _securities(order)))
+        positions = await asyncio.gather(*(self._look_ups.positions.get(account, each) for each in _securities(order)))
         renewed = [
             each if each.position is None else replace(each, position=position)
             for each, position in zip(legs, positions, strict=True)

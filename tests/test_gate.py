@@ -18,6 +18,7 @@ from sidecar.asked import Answered, Asked, Forward, Refused
 from sidecar.audit.record import AuditRecord
 from sidecar.breakers import Breakers
 from sidecar.errors import RecordError
+from sidecar.facts.look_ups import LookUps
 from sidecar.gate import Gate, GateSettings
 from sidecar.grants import Caller, Grants
 from sidecar.intents.model import Security, TrdEnv
@@ -75,12 +76,14 @@ class World:
             ledger=self.ledger,
             recorder=self,  # type: ignore[arg-type]
             accounts=self,  # type: ignore[arg-type]
-            instruments=_Lookup(self, "instrument", lambda: Instrument(InstrumentKind.STOCK, Decimal(1), "HKD")),  # type: ignore[arg-type]
-            quotes=_Lookup(self, "quote", lambda: self.quote),  # type: ignore[arg-type]
-            positions=_Holdings(self),  # type: ignore[arg-type]
-            orders=self,  # type: ignore[arg-type]
-            market_states=_Lookup(self, "market state", lambda: self.market_state),  # type: ignore[arg-type]
-            contracts=_Lookup(self, "contract", lambda: self.contract),  # type: ignore[arg-type]
+            look_ups=LookUps(
+                instruments=_Lookup(self, "instrument", lambda: Instrument(InstrumentKind.STOCK, Decimal(1), "HKD")),  # type: ignore[arg-type]
+                quotes=_Lookup(self, "quote", lambda: self.quote),  # type: ignore[arg-type]
+                positions=_Holdings(self),  # type: ignore[arg-type]
+                orders=self,  # type: ignore[arg-type]
+                market_states=_Lookup(self, "market state", lambda: self.market_state),  # type: ignore[arg-type]
+                contracts=_Lookup(self, "contract", lambda: self.contract),  # type: ignore[arg-type]
+            ),
             metrics=Metrics(),
             settings=GateSettings(),
             trading=lambda key_id: self.standing,
@@ -89,6 +92,11 @@ class World:
             spawn=lambda work: asyncio.get_running_loop().create_task(work),
         )
         self.caller = self.gate.grants.identify("tcp", SECRET, "127.0.0.1")
+
+    def look_up_by(self, **parts: Any) -> None:
+        """Other stand-ins for what is asked of OpenD, by the names of `LookUps`."""
+        facts = self.gate._facts
+        facts._look_ups = replace(facts._look_ups, **parts)
 
     def write_keys(self, *records: dict[str, Any]) -> None:
         self.path.write_text(json.dumps({"version": 1, "keys": list(records)}))

@@ -87,7 +87,7 @@ class _OneOrder:
 async def changing(tmp_path: Path, **limit: Any) -> tuple[World, ChangeBudget, str]:
     """A gate with an order of the key that rests, and its id."""
     world = World(tmp_path)
-    world.gate._facts._orders = _OneOrder()  # type: ignore[assignment]
+    world.look_up_by(orders=_OneOrder())
     placed = await world.decide(world.place())
     world.ledger.accepted(placed.asked.decision_id, 7, "X1")
     world.transcript.clear()

@@ -45,7 +45,7 @@ def rates_of(day: date) -> Rates:
 
 def in_dollars(world: World, rates: Rates | None) -> None:
     share = Instrument(InstrumentKind.STOCK, Decimal(1), "USD")
-    world.gate._facts._instruments = _Lookup(world, "instrument", lambda: share)  # type: ignore[assignment]
+    world.look_up_by(instruments=_Lookup(world, "instrument", lambda: share))
     world.gate._settings = GateSettings(terms=Terms(rates=rates))
 
 
@@ -171,7 +171,7 @@ def change(world: World, qty: int, order_id_ex: str = "X1") -> Asked:
 
 async def test_a_change_counts_by_what_it_adds_to_an_order_the_ledger_knows(tmp_path: Path) -> None:
     world = World(tmp_path, max_position_value=345_000)
-    world.gate._facts._orders = _Resting()  # type: ignore[assignment]
+    world.look_up_by(orders=_Resting())
     placed = await world.decide(world.place(qty=100))
     world.ledger.accepted(placed.asked.decision_id, 7, "X1")
     verdict = await world.decide(change(world, 151))
@@ -183,7 +183,7 @@ async def test_a_change_counts_by_what_it_adds_to_an_order_the_ledger_knows(tmp_
 
 async def test_a_change_of_an_order_from_elsewhere_counts_all_of_it(tmp_path: Path) -> None:
     world = World(tmp_path, max_position_value=345_000)
-    world.gate._facts._orders = _Resting()  # type: ignore[assignment]
+    world.look_up_by(orders=_Resting())
     verdict = await world.decide(change(world, 151))
     assert verdict.code is Code.POSITION_VALUE
     assert "(1000 held + 100 buying already + 51)" in verdict.text
@@ -194,7 +194,8 @@ async def test_a_change_of_an_order_from_elsewhere_counts_all_of_it(tmp_path: Pa
 
 async def test_two_changes_of_one_order_at_once_never_both_fit(tmp_path: Path) -> None:
     world = World(tmp_path, max_position_value=345_000)
-    world.gate._facts._orders, world.facts_wait = _Resting(), 0.02  # type: ignore[assignment]
+    world.look_up_by(orders=_Resting())
+    world.facts_wait = 0.02
     placed = await world.decide(world.place(qty=100))
     world.ledger.accepted(placed.asked.decision_id, 7, "X1")
     verdicts = await asyncio.gather(world.decide(change(world, 150)), world.decide(world.place(qty=50)))
@@ -227,7 +228,7 @@ async def test_a_buy_without_a_quote_asks_for_no_holding(tmp_path: Path) -> None
 async def test_a_security_that_is_unknown_is_not_asked_for_among_the_holdings(tmp_path: Path) -> None:
     world = World(tmp_path, max_order_value=100_000)
     world.quote = None
-    world.gate._facts._instruments = _Lookup(world, "instrument", lambda: None)  # type: ignore[assignment]
+    world.look_up_by(instruments=_Lookup(world, "instrument", lambda: None))
     assert (await world.decide(world.place(side=2))).code is Code.PRICE_UNAVAILABLE
     assert HOLDING not in world.transcript
 
@@ -251,7 +252,7 @@ async def test_a_price_grown_old_behind_other_orders_is_asked_for_again(tmp_path
     world = World(tmp_path, max_order_value=100_000)
     world.quote, world.holding_price = None, Decimal(480)
     holdings = _Aging(world)
-    world.gate._facts._positions = holdings  # type: ignore[assignment]
+    world.look_up_by(positions=holdings)
     asked = world.place(qty=200, side=2)
     assert isinstance(asked, Asked)
     world.gate.prefetch(asked)

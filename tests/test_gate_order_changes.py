@@ -52,7 +52,7 @@ class Scene(World):
         super().__init__(folder, **limits)
         self.listed: RestingOrder | None = RestingOrder(order or bought(), ORDER_ID, ORDER_ID_EX)
         self.holding = Decimal(1000)
-        self.gate._facts._orders = _Orders(self)  # type: ignore[assignment]
+        self.look_up_by(orders=_Orders(self))
 
     def change(self, op: int = 1, *, order_id: int = 0, rehearsal: bool = False, **fields: float) -> Asked | Refused:
         request: Any = message_class("Trd_ModifyOrder.Request")()
@@ -421,5 +421,5 @@ async def test_what_a_leg_sells_is_reserved_against_what_is_held(tmp_path: Path)
 
 def _of_the_us(scene: Scene) -> Scene:
     stock = Instrument(InstrumentKind.STOCK, Decimal(1), "USD")
-    scene.gate._facts._instruments = _Lookup(scene, "instrument", lambda: stock)  # type: ignore[assignment]
+    scene.look_up_by(instruments=_Lookup(scene, "instrument", lambda: stock))
     return scene

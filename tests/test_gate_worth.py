@@ -69,7 +69,7 @@ async def test_a_market_order_without_a_quote_is_refused_and_reserves_nothing(tm
 async def test_a_contract_is_reserved_with_everything_it_stands_for(tmp_path: Path) -> None:
     world = World(tmp_path, max_order_value=1500)
     option = Instrument(InstrumentKind.OPTION, Decimal(100), "USD")
-    world.gate._facts._instruments = _Lookup(world, "instrument", lambda: option)  # type: ignore[assignment]
+    world.look_up_by(instruments=_Lookup(world, "instrument", lambda: option))
     assert isinstance(await world.decide(world.place(qty=1, price=15.00)), Forward)
     assert reserved_today(world) == {"USD": Decimal(1500)}
     verdict = await world.decide(world.place(qty=2, price=15.00))

@@ -334,14 +334,14 @@ async def test_the_facts_being_nonsense_refuses_orders_and_ends_nothing(tmp_path
             twister.twist = only(3202, lambda serial, _, body=body: [frame.build(3202, serial, body)])
             answer = await client.place(timeout=8)
             assert answer.text.startswith("[sidecar:instrument_unknown]"), answer.text
-            world.app.instruments.forget()
+            world.app.look_ups.instruments.forget()
         twister.twist = only(3202, lambda *_: [b"garbage garbage"])
         answer = await client.place(timeout=8)
         assert answer.text.startswith("[sidecar:"), answer.text
         assert not world.orders_received()
         twister.twist = as_it_is
         await world.until(lambda: world.app.house.up, timeout=8)
-        world.app.instruments.forget()
+        world.app.look_ups.instruments.forget()
         assert (await client.place()).ret_type == 0
 
 

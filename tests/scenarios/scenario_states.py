@@ -174,7 +174,7 @@ async def _no_ledger(run: Run) -> AsyncIterator[None]:
 
 @_state("the market is in its lunch break")
 async def _lunch(run: Run) -> AsyncIterator[None]:
-    sandbox, states = run.world.sandbox, run.world.sidecar.app.market_states
+    sandbox, states = run.world.sandbox, run.world.sidecar.app.look_ups.market_states
     sandbox.set_market_state("HK", MarketState.REST)
     run.world.sidecar.do(states.forget)
     try:
@@ -189,7 +189,7 @@ async def _no_holdings(run: Run) -> AsyncIterator[None]:
     async def nothing(account: Any, security: Any) -> None:
         return None
 
-    async with replaced(run.world, run.world.sidecar.app.positions, "get", nothing):
+    async with replaced(run.world, run.world.sidecar.app.look_ups.positions, "get", nothing):
         yield
 
 
