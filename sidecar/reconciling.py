@@ -13,13 +13,14 @@ import structlog
 
 from sidecar.errors import BodyError, UpstreamError
 from sidecar.facts.accounts import Accounts
-from sidecar.facts.asking import GET_ORDER_LIST, House, Rejected, ask_about, new
+from sidecar.facts.asking import House, Rejected, ask_about, new
 from sidecar.intents.markets import takes_orders
 from sidecar.intents.model import AccountRef
 from sidecar.intents.replies import PushSubject, read_order
 from sidecar.ledger.ledger import Ledger
 from sidecar.policy.usage import Account
 from sidecar.settling import Settling
+from sidecar.wire.catalog import GET_ORDER_LIST
 
 EVERY = 30.0
 """Seconds between two looks while any order may be open. The lists do not refresh OpenD's cache, so they use up nothing."""

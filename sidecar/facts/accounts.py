@@ -10,9 +10,10 @@ from typing import Any
 import structlog
 
 from sidecar.errors import UpstreamError
-from sidecar.facts.asking import GET_ACC_LIST, House, new
+from sidecar.facts.asking import House, new
 from sidecar.intents.model import TrdEnv
 from sidecar.policy.usage import Account
+from sidecar.wire.catalog import GET_ACC_LIST
 
 CATEGORIES = (None, 1, 2, 3)
 """Trd_Common.TrdCategory: not said, securities, futures, crypto. Each lists different accounts."""

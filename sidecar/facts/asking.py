@@ -10,15 +10,6 @@ from google.protobuf.message import Message
 from sidecar.policy.usage import Account
 from sidecar.wire.messages import message_class
 
-GET_GLOBAL_STATE = 1002
-GET_ACC_LIST = 2001
-GET_POSITION_LIST = 2102
-GET_ORDER_LIST = 2201
-GET_STATIC_INFO = 3202
-GET_SECURITY_SNAPSHOT = 3203
-GET_FUTURE_INFO = 3218
-GET_MARKET_STATE = 3223
-
 
 class House(Protocol):
     """The house connection as the facts see it."""

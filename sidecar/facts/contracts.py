@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sidecar.errors import BodyError
-from sidecar.facts.asking import GET_FUTURE_INFO, House, Rejected, new, rejection
+from sidecar.facts.asking import House, Rejected, new, rejection
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.markets import security_of_leg
 from sidecar.intents.model import Security
 from sidecar.tasks import Tasks
+from sidecar.wire.catalog import GET_FUTURE_INFO
 
 MAX_CODES = 200
 """Codes OpenD takes in one 3218."""

@@ -13,9 +13,10 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, ask_about, new
+from sidecar.facts.asking import House, Rejected, ask_about, new
 from sidecar.policy.exact import EXACT
 from sidecar.policy.usage import Account
+from sidecar.wire.catalog import GET_POSITION_LIST
 
 _CURRENCIES: Mapping[int, str] = MappingProxyType(
     {1: "HKD", 2: "USD", 3: "CNH", 4: "JPY", 5: "SGD", 6: "AUD", 7: "CAD", 8: "MYR", 9: "NZD"}

@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.errors import UpstreamError
-from sidecar.facts.asking import GET_FUTURE_INFO, GET_STATIC_INFO, House, Rejected, new, rejection
+from sidecar.facts.asking import House, Rejected, new, rejection
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.markets import symbol_of_quote
 from sidecar.intents.model import Security
 from sidecar.policy.usage import Instrument, InstrumentKind
 from sidecar.tasks import Tasks
+from sidecar.wire.catalog import GET_FUTURE_INFO, GET_STATIC_INFO
 
 Code = tuple[int, str]
 """QotMarket number and code, the form in which OpenD names a security."""

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sidecar.facts.asking import GET_GLOBAL_STATE, GET_MARKET_STATE, House, Rejected, new, rejection
+from sidecar.facts.asking import House, Rejected, new, rejection
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.markets import FUTURES
 from sidecar.intents.model import Security
 from sidecar.policy.market_state import MarketState, Session
 from sidecar.tasks import Tasks
+from sidecar.wire.catalog import GET_GLOBAL_STATE, GET_MARKET_STATE
 
 MAX_CODES = 400
 """Codes OpenD takes in one 3223."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from sidecar.facts.asking import GET_ORDER_LIST, House, Rejected, ask_about, new
+from sidecar.facts.asking import House, Rejected, ask_about, new
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.model import AccountRef, OrderRef, RestingOrder
 from sidecar.intents.resting import read_resting
 from sidecar.policy.usage import Account
 from sidecar.tasks import Tasks
+from sidecar.wire.catalog import GET_ORDER_LIST
 
 _Asked = tuple[Account, OrderRef]
 

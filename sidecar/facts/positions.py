@@ -29,13 +29,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sidecar.facts.asking import GET_POSITION_LIST, House, Rejected, ask_about, new
+from sidecar.facts.asking import House, Rejected, ask_about, new
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.markets import security_of_report
 from sidecar.intents.model import Security
 from sidecar.policy.exact import EXACT
 from sidecar.policy.usage import Account, Position
 from sidecar.tasks import Tasks
+from sidecar.wire.catalog import GET_POSITION_LIST
 
 _LONG, _SHORT = 0, 1
 """Trd_Common.PositionSide."""

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from sidecar.facts.asking import GET_SECURITY_SNAPSHOT, House, Rejected, new, rejection
+from sidecar.facts.asking import House, Rejected, new, rejection
 from sidecar.facts.lookup import BatchedLookup, Clock, Pace, RequestBudget
 from sidecar.intents.model import Security
 from sidecar.tasks import Tasks
+from sidecar.wire.catalog import GET_SECURITY_SNAPSHOT
 
 MAX_CODES = 400
 """Codes OpenD takes in one snapshot request."""
