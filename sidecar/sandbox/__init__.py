@@ -10,7 +10,10 @@
                   │     reference 32xx              derivatives 3206 3209 3218 3224
                   │     history_requests 310x       trading 2005 2008 2202 2205 2227
                   ├─▶ market ◀─ listing             moves every 250 ms
-                  └─▶ exchange ◀─ rules, combos     matches orders; 2208 and 2218 go out
+                  └─▶ exchange                      matches orders; 2208 and 2218 go out
+
+An order is built up from below, and nothing looks back up: instruments, their market, legs, orders, the accounts that have them,
+the rules of what is taken, combos, the exchange (a contract of the import linter).
 
 It uses the proxy's `wire` and nothing else of it. Prices, names of brokers, rates and fees are made up; nothing is fetched.
 Where it imitates OpenD the docstring names the fact and how sure it is: documented, tested (with the SDK), inferred, unknown.

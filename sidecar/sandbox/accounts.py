@@ -1,4 +1,4 @@
-"""Accounts, cash and positions, and the arithmetic of funds. Knows orders only by what they hold back."""
+"""Accounts: their cash, positions, orders and fills, and the arithmetic of funds. Judges no order (`rules`) and matches none."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
-from sidecar.sandbox.instruments import Currency, Instrument, Kind
+from sidecar.sandbox.instruments import ZERO, Currency, Instrument, Kind
 from sidecar.sandbox.listing import Listing
+from sidecar.sandbox.margin import FUTURE_MARGIN, SHORT_MARGIN
 from sidecar.sandbox.market import Market
-
-if TYPE_CHECKING:
-    from sidecar.sandbox.orders import Fill, Order
-
-ZERO = Decimal(0)
+from sidecar.sandbox.orders import Fill, Order
 
 _HONG_KONG_DOLLARS = {
     Currency.HKD: Decimal(1),
@@ -25,10 +21,6 @@ _HONG_KONG_DOLLARS = {
     Currency.SGD: Decimal("5.8"),
 }
 """Made-up, fixed exchange rates."""
-
-FUTURE_MARGIN = Decimal("0.1")
-SHORT_MARGIN = Decimal("1.5")
-"""Share of the value that an open future or a short position holds back (made up)."""
 
 
 class TrdMarket(IntEnum):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.message import Message
 
+from sidecar.sandbox.session import Session
 from sidecar.wire.messages import module
 
 if TYPE_CHECKING:
-    from sidecar.sandbox.session import Session
 
     class Request(Message):
         """What every generated request class has."""
@@ -37,7 +37,7 @@ class Failure:
 Answer = Message | bytes | Failure
 """A Response message, the protobuf bytes of one, or a refusal."""
 
-Handler = Callable[["Session", Any], Answer]
+Handler = Callable[[Session, Any], Answer]
 """Takes the session and the request's `c2s`."""
 
 NOT_SUPPORTED = Failure("not supported by the sandbox")

@@ -1,4 +1,4 @@
-"""Combo orders (2227): which are taken, what their legs are worth together, which strategy they make. Matches none (`exchange`).
+"""Combo orders (2227): which are taken and which changes of them. What their legs cost is in `legs`; matches none (`exchange`).
 
 | behaviour | mark |
 |---|---|
@@ -15,79 +15,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sidecar.sandbox.accounts import ZERO, Account
+from sidecar.sandbox.accounts import Account
 from sidecar.sandbox.answers import Failure
-from sidecar.sandbox.instruments import Instrument, Kind
+from sidecar.sandbox.instruments import ZERO, Instrument, Kind
+from sidecar.sandbox.legs import STEP, ComboQuote, Leg, combo_instrument
 from sidecar.sandbox.listing import Listing
 from sidecar.sandbox.market import Market
-from sidecar.sandbox.orders import DAY, GTD, LIMIT, MARKET, Leg, Order
+from sidecar.sandbox.orders import DAY, GTD, LIMIT, MARKET, Order
 from sidecar.sandbox.rules import MAX_REMARK, SIDES, Terms, exact, fits, quantity_refusal
 
 _LEGS = range(2, 5)
 _KINDS = (Kind.STOCK, Kind.ETF, Kind.OPTION)
-_STEP = Decimal("0.01")
-
-COVERED, SPREAD, STRADDLE, STRANGLE, CALENDAR, DIAGONAL, CUSTOM = 2, 4, 6, 7, 15, 16, 100
-"""Qot_Common.OptionStrategyType, those the sandbox tells apart."""
-
-_NAMES = {
-    COVERED: "Covered",
-    SPREAD: "Spread",
-    STRADDLE: "Straddle",
-    STRANGLE: "Strangle",
-    CALENDAR: "Calendar",
-    DIAGONAL: "Diagonal",
-    CUSTOM: "Custom",
-}
-
-
-class ComboQuote:
-    """What the legs cost together now, as one quote: prices per unit of the combo's multiplier, volumes in combos."""
-
-    __slots__ = ("_legs", "instrument")
-
-    def __init__(self, instrument: Instrument, legs: Sequence[Leg]) -> None:
-        self.instrument = instrument
-        self._legs = legs
-
-    def _net(self, bought: str, sold: str) -> Decimal:
-        total = ZERO
-        for leg in self._legs:
-            price: Decimal = getattr(leg.quote, bought if leg.buy else sold)
-            total += (price if leg.buy else -price) * leg.ratio * leg.instrument.multiplier
-        return total / self.instrument.multiplier
-
-    def _volume(self, bought: str, sold: str) -> int:
-        return min(int(getattr(leg.quote, bought if leg.buy else sold)) // leg.ratio for leg in self._legs)
-
-    @property
-    def ask(self) -> Decimal:
-        return self._net("ask", "bid")
-
-    @property
-    def bid(self) -> Decimal:
-        return self._net("bid", "ask")
-
-    @property
-    def last(self) -> Decimal:
-        return self._net("last", "last")
-
-    @property
-    def ask_volume(self) -> int:
-        return self._volume("ask_volume", "bid_volume")
-
-    @property
-    def bid_volume(self) -> int:
-        return self._volume("bid_volume", "ask_volume")
-
-    def take(self, buy: bool, quantity: Decimal) -> None:
-        """Take `quantity` combos from what the touches of the legs offer."""
-        for leg in self._legs:
-            leg.quote.take(leg.buy is buy, quantity * leg.ratio)
 
 
 def judge_combo(account: Account, c2s: Any, listing: Listing, market: Market, relaxed: bool) -> Terms | Failure:
@@ -105,12 +46,12 @@ def judge_combo(account: Account, c2s: Any, listing: Listing, market: Market, re
         return Failure(f"Unknown time in force {c2s.timeInForce}")
     if len(c2s.remark.encode()) > MAX_REMARK:
         return Failure(f"The remark is longer than {MAX_REMARK} bytes")
-    return _terms(account, c2s, _instrument(legs), legs, c2s.orderType, market, None)
+    return _terms(account, c2s, combo_instrument(legs), legs, c2s.orderType, market, None)
 
 
-def judge_combo_change(order: Order, c2s: Any, market: Market) -> Terms | Failure:
+def judge_combo_change(account: Account, order: Order, c2s: Any, market: Market) -> Terms | Failure:
     """Whether a 2205 with op 1 on a combo order is taken. `qty` is the new total."""
-    return _terms(order.account, c2s, order.instrument, order.legs, order.order_type, market, order)
+    return _terms(account, c2s, order.instrument, order.legs, order.order_type, market, order)
 
 
 def _legs(c2s: Any, listing: Listing, market: Market) -> tuple[Leg, ...] | Failure:
@@ -134,25 +75,6 @@ def _legs(c2s: Any, listing: Listing, market: Market) -> tuple[Leg, ...] | Failu
     return tuple(legs)
 
 
-def _instrument(legs: Sequence[Leg]) -> Instrument:
-    """The combo as something that has a code, a market and a multiplier; it is in no listing."""
-    first = legs[0].instrument
-    owner = first.owner or first
-    name = _NAMES[strategy(legs)]
-    return Instrument(
-        market=first.market,
-        code=f"{owner.code}-{name.upper()}",
-        name=f"{owner.name} {name}",
-        kind=Kind.OPTION,
-        lot_size=max(leg.instrument.multiplier for leg in legs),
-        base=ZERO,
-        currency=first.currency,
-        number=0,
-        tick=_STEP,
-        owner=owner,
-    )
-
-
 def _terms(
     account: Account,
     c2s: Any,
@@ -163,8 +85,8 @@ def _terms(
     changed: Order | None,
 ) -> Terms | Failure:
     price = None if order_type == MARKET else exact(c2s.price)
-    if order_type != MARKET and (price is None or price % _STEP):
-        return Failure(f"The net price must be a multiple of {_STEP}")
+    if order_type != MARKET and (price is None or price % STEP):
+        return Failure(f"The net price must be a multiple of {STEP}")
     quantity = exact(c2s.qty)
     refusal = quantity_refusal(instrument, quantity)
     if refusal is not None or quantity is None:
@@ -184,22 +106,3 @@ def _terms(
             f"Insufficient buying power: {cost:.2f} needed, {max(power, ZERO):.2f} {instrument.currency.name} available"
         )
     return Terms(instrument, True, quantity, price, short=False, legs=legs)
-
-
-def strategy(legs: Sequence[Leg]) -> int:
-    """The OptionStrategyType of two legs where it is one of the plain ones, else CUSTOM."""
-    if len(legs) != 2 or len({leg.ratio * leg.instrument.multiplier for leg in legs}) > 1:
-        return CUSTOM
-    one, other = legs
-    options = [leg.instrument for leg in legs if leg.instrument.kind is Kind.OPTION]
-    if len(options) == 1:
-        return COVERED
-    if not options or options[0].owner is not options[1].owner:
-        return CUSTOM
-    same_expiry = options[0].expiry == options[1].expiry
-    same_strike = options[0].strike == options[1].strike
-    if options[0].side != options[1].side:
-        return CUSTOM if not same_expiry or one.buy is not other.buy else STRADDLE if same_strike else STRANGLE
-    if one.buy is other.buy:
-        return CUSTOM
-    return SPREAD if same_expiry else CALENDAR if same_strike else DIAGONAL

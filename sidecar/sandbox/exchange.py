@@ -9,10 +9,10 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from sidecar.sandbox.accounts import ZERO, Account, Position
+from sidecar.sandbox.accounts import Account, Position
 from sidecar.sandbox.answers import Failure
-from sidecar.sandbox.combos import ComboQuote, strategy
-from sidecar.sandbox.instruments import HK, Instrument, Kind
+from sidecar.sandbox.instruments import HK, ZERO, Instrument, Kind
+from sidecar.sandbox.legs import ComboQuote, strategy
 from sidecar.sandbox.market import Market, Quote
 from sidecar.sandbox.orders import (
     IF_TOUCHED,
@@ -58,6 +58,7 @@ class Exchange:
     def __init__(
         self,
         market: Market,
+        accounts: dict[int, Account],
         seed: int,
         latency: float,
         partial_fills: bool,
@@ -68,6 +69,7 @@ class Exchange:
         publish_fill: Callable[[Fill], None],
     ) -> None:
         self._market = market
+        self._accounts = accounts
         self._random = Random(f"exchange {seed}")  # noqa: S311 - a seed must give the same again
         self._latency = latency
         self._partial = partial_fills
@@ -91,7 +93,7 @@ class Exchange:
         self._next_order += 1 + self._random.randrange(900)
         number = self._next_order
         order = Order(
-            account=account,
+            acc_id=account.acc_id,
             instrument=terms.instrument,
             number=number,
             text_id=f"F{number:X}{self._random.randrange(16**6):06X}" if account.real else str(number),
@@ -139,7 +141,7 @@ class Exchange:
                 setattr(order, attribute, exact(getattr(c2s, name)))
         if c2s.HasField("trailType"):
             order.trail_type = c2s.trailType
-        order.account.reserve(order)
+        self._accounts[order.acc_id].reserve(order)
         order.updated = time.time()
         after_reply.append(self._unless_overtaken(order))
         self._later(self._latency, lambda: self._match(order))
@@ -156,7 +158,7 @@ class Exchange:
 
     def enable(self, order: Order, after_reply: list[Callable[[], None]]) -> None:
         order.status, order.updated = Status.SUBMITTING, time.time()
-        order.account.reserve(order)
+        self._accounts[order.acc_id].reserve(order)
         after_reply.append(self._unless_overtaken(order))
         self._later(self._latency, lambda: self._confirm(order))
 
@@ -222,7 +224,7 @@ class Exchange:
 
     def _settle(self, order: Order, status: Status) -> None:
         order.status, order.updated = status, time.time()
-        order.account.reserve(order)
+        self._accounts[order.acc_id].reserve(order)
         for instrument in order.watched():
             resting = self._resting.get(instrument)
             if resting is not None and resting.pop(order.number, None) is not None and not resting:
@@ -255,7 +257,7 @@ class Exchange:
         first = not order.filled
         order.filled += quantity
         order.filled_value += quantity * price
-        account = order.account
+        account = self._accounts[order.acc_id]
         fills = []
         for instrument, buy, units, each in order.executions(quantity, price):
             self._execute(order, instrument, buy, units, each, now)
@@ -281,7 +283,7 @@ class Exchange:
         self, order: Order, instrument: Instrument, buy: bool, units: Decimal, price: Decimal, now: float
     ) -> None:
         """Move holding and cash by one trade."""
-        account = order.account
+        account = self._accounts[order.acc_id]
         position = account.positions.get(instrument)
         if position is None:
             self._next_position += 1

@@ -5,13 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from sidecar.sandbox.accounts import FUTURE_MARGIN, SHORT_MARGIN, ZERO, Account, Position, convert
+from sidecar.sandbox.accounts import Account, Position, convert
 from sidecar.sandbox.answers import Answer, Failure, Handler, response
-from sidecar.sandbox.instruments import TRADE_MARKET, US, Currency, Kind
+from sidecar.sandbox.instruments import TRADE_MARKET, US, ZERO, Currency, Kind
+from sidecar.sandbox.margin import FUTURE_MARGIN, SHORT_MARGIN
 from sidecar.sandbox.market import Market
-from sidecar.sandbox.orders import (
-    UNPRICED,
-)  # fmt: skip
+from sidecar.sandbox.orders import UNPRICED
 from sidecar.sandbox.quote_messages import security
 from sidecar.sandbox.rules import exact, find_account, find_instrument, fits
 from sidecar.sandbox.session import Session

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from enum import IntEnum
 
+ZERO = Decimal(0)
+
 HK, US, SH, SZ, SG, JP = 1, 11, 21, 22, 31, 41
 """The QotMarkets of the sandbox."""
 
@@ -57,7 +59,7 @@ class Instrument:
     """A fixed price step; None follows the ladder of the market."""
     owner: Instrument | None = None
     """The underlying of an option or warrant; the actual contract behind a futures main code."""
-    strike: Decimal = Decimal(0)
+    strike: Decimal = ZERO
     expiry: str = ""
     """Last trading day, `2026-12-30`."""
     side: int = 0

@@ -1,20 +1,17 @@
-"""An order and a fill, and their protobuf forms. How they come about is in `exchange`."""
+"""An order and a fill, and their protobuf forms. Knows its account by number only; how they come about is in `exchange`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sidecar.sandbox import clock
-from sidecar.sandbox.accounts import FUTURE_MARGIN, SHORT_MARGIN, ZERO, Account
-from sidecar.sandbox.instruments import TRADE_MARKET, Instrument, Kind
+from sidecar.sandbox.instruments import TRADE_MARKET, ZERO, Instrument, Kind
+from sidecar.sandbox.legs import ComboQuote, Leg
+from sidecar.sandbox.margin import needed
 from sidecar.sandbox.market import Quote
-from sidecar.wire.messages import module
-
-if TYPE_CHECKING:
-    from sidecar.sandbox.combos import ComboQuote
 
 
 class Status(IntEnum):
@@ -56,21 +53,11 @@ DAY, GTC, IOC, GTD = 0, 1, 2, 3
 _SELL, _SELL_SHORT = 2, 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Leg:
-    """One leg of a combo order: it trades the order's quantity times `ratio`."""
-
-    instrument: Instrument
-    quote: Quote
-    buy: bool
-    ratio: int
-
-
 @dataclass(eq=False, slots=True)
 class Order:
     """One order, from being taken to its end."""
 
-    account: Account
+    acc_id: int
     instrument: Instrument
     number: int
     text_id: str
@@ -147,16 +134,6 @@ class Order:
         ]
 
 
-def needed(instrument: Instrument, quantity: Decimal, buy: bool, short: bool, price: Decimal) -> Decimal:
-    """Cash or margin that an order of `quantity` at `price` takes."""
-    value = quantity * price * instrument.multiplier
-    if instrument.kind is Kind.FUTURE:
-        return value * FUTURE_MARGIN
-    if buy:
-        return value
-    return value * (SHORT_MARGIN - 1) if short else ZERO
-
-
 @dataclass(frozen=True, slots=True)
 class Fill:
     """One trade of an order, of a combo order one trade of a leg."""
@@ -168,10 +145,6 @@ class Fill:
     quantity: Decimal
     price: Decimal
     time: float
-
-
-def header(account: Account, trd_market: int) -> Any:
-    return module("Trd_Common").TrdHeader(trdEnv=int(account.real), accID=account.acc_id, trdMarket=trd_market)
 
 
 def fill_order_message(message: Any, order: Order) -> None:

@@ -22,7 +22,7 @@ def add_past_orders(accounts: dict[int, Account], market: Market, now: float) ->
             number += 1_000 + days
             when = now - days * _DAY
             order = Order(
-                account=account,
+                acc_id=account.acc_id,
                 instrument=position.instrument,
                 number=number,
                 text_id=f"F{number:X}",

@@ -30,10 +30,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sidecar.sandbox.accounts import ZERO, Account, TrdMarket
+from sidecar.sandbox.accounts import Account, TrdMarket
 from sidecar.sandbox.answers import Failure
-from sidecar.sandbox.instruments import HK, SH, SZ, TRADE_MARKET, US, Instrument, Kind
+from sidecar.sandbox.instruments import HK, SH, SZ, TRADE_MARKET, US, ZERO, Instrument, Kind
+from sidecar.sandbox.legs import Leg
 from sidecar.sandbox.listing import Listing
+from sidecar.sandbox.margin import needed
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import (
     AUCTIONS,
@@ -45,9 +47,7 @@ from sidecar.sandbox.orders import (
     TRAILED,
     TRIGGERED,
     UNPRICED,
-    Leg,
     Order,
-    needed,
 )  # fmt: skip
 
 MAX_REMARK = 64
@@ -160,7 +160,7 @@ def judge(account: Account, c2s: Any, listing: Listing, market: Market, relaxed:
     return _affordable(account, market, Terms(instrument, buy, quantity, price, short=False), relaxed, None)
 
 
-def judge_change(order: Order, c2s: Any, market: Market, relaxed: bool) -> Terms | Failure:
+def judge_change(account: Account, order: Order, c2s: Any, market: Market, relaxed: bool) -> Terms | Failure:
     """Whether a 2205 with op 1 is taken. `qty` is the new total (documented)."""
     price = _price(c2s, order.order_type, order.instrument)
     if isinstance(price, Failure):
@@ -172,7 +172,7 @@ def judge_change(order: Order, c2s: Any, market: Market, relaxed: bool) -> Terms
     if quantity <= order.filled:
         return Failure(f"The new quantity must be above what is filled already, {order.filled.normalize():f}")
     return _affordable(
-        order.account, market, Terms(order.instrument, order.buy, quantity, price, short=False), relaxed, order
+        account, market, Terms(order.instrument, order.buy, quantity, price, short=False), relaxed, order
     )
 
 

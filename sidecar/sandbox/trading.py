@@ -12,7 +12,7 @@ from sidecar.sandbox.answers import Answer, Failure, Handler, response
 from sidecar.sandbox.combos import judge_combo, judge_combo_change
 from sidecar.sandbox.exchange import Exchange, change_refusal
 from sidecar.sandbox.market import Market
-from sidecar.sandbox.orders import Fill, Order, fill_fill_message, fill_order_message, header
+from sidecar.sandbox.orders import Fill, Order, fill_fill_message, fill_order_message
 from sidecar.sandbox.rules import find_account, is_stock_connect, judge, judge_change
 from sidecar.sandbox.session import Session
 from sidecar.sandbox.sessions import Sessions
@@ -48,6 +48,7 @@ class TradeDesk:
         """Whether real accounts can trade: one state for all connections (documented)."""
         self.exchange = Exchange(
             market,
+            accounts,
             settings.seed,
             settings.order_latency,
             settings.partial_fills,
@@ -141,9 +142,9 @@ class TradeDesk:
             return refusal
         if operation == CHANGE:
             terms = (
-                judge_combo_change(order, c2s, self._market)
+                judge_combo_change(account, order, c2s, self._market)
                 if order.legs
-                else judge_change(order, c2s, self._market, self._settings.relaxed_paper)
+                else judge_change(account, order, c2s, self._market, self._settings.relaxed_paper)
             )
             if isinstance(terms, Failure):
                 return terms
@@ -203,15 +204,19 @@ class TradeDesk:
 
     def _publish_order(self, order: Order) -> None:
         answer = response("Trd_UpdateOrder")
-        answer.s2c.header.CopyFrom(header(order.account, order.trd_market))
+        _fill_header(answer.s2c.header, self._accounts[order.acc_id], order)
         fill_order_message(answer.s2c.order, order)
-        self._push(order.account.acc_id, 2208, answer.SerializeToString())
+        self._push(order.acc_id, 2208, answer.SerializeToString())
 
     def _publish_fill(self, fill: Fill) -> None:
-        account = fill.order.account
+        account = self._accounts[fill.order.acc_id]
         if not account.real and not self._settings.relaxed_paper:
             return  # paper accounts have no fills to speak of (documented)
         answer = response("Trd_UpdateOrderFill")
-        answer.s2c.header.CopyFrom(header(account, fill.order.trd_market))
+        _fill_header(answer.s2c.header, account, fill.order)
         fill_fill_message(answer.s2c.orderFill, fill)
         self._push(account.acc_id, 2218, answer.SerializeToString())
+
+
+def _fill_header(header: Any, account: Account, order: Order) -> None:
+    header.trdEnv, header.accID, header.trdMarket = int(account.real), account.acc_id, order.trd_market

@@ -152,7 +152,7 @@ async def test_an_order_that_is_not_cancelled_is_wrong_and_is_named(sandbox: Liv
     assert shareable(check, settings_for(sandbox)).text == check.text
     sandbox.set_faults()
     line = await Line.opened(settings_for(sandbox).upstream)
-    account = type("Account", (), {"trdEnv": 0, "accID": left.account.acc_id})
+    account = type("Account", (), {"trdEnv": 0, "accID": left.acc_id})
     assert (await paper_order._cancelled(line, account, 1, left.text_id)).verdict is Verdict.GOOD
     line.close()
 
