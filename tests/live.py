@@ -34,6 +34,8 @@ from sidecar.sandbox.limits import FrequencyLimits
 PROJECT = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
 
+INIT_CONNECT = 1001
+KEEP_ALIVE = 1004
 PLACE_ORDER = 2202
 MODIFY_ORDER = 2205
 
@@ -110,6 +112,12 @@ class LiveSandbox:
 
     def everything(self) -> list[Any]:
         return self.do(lambda: list(self.sandbox.received))
+
+    def asked_by_clients(self) -> list[Any]:
+        """Everything but openings, keep-alives and what the sidecar asks for itself, over the connection it makes first."""
+        all_frames = self.everything()
+        own = all_frames[0].conn if all_frames else 0
+        return [one for one in all_frames if one.conn != own and one.proto_id not in (INIT_CONNECT, KEEP_ALIVE)]
 
     def set_faults(self, *faults: str) -> None:
         """Bad days from now on (`disconnect:2202@1`); none at all ends them."""

@@ -205,12 +205,12 @@ def test_an_id_that_is_no_request_is_unimplemented(world: World, proto_id: int) 
 def test_a_body_that_is_not_the_message_its_id_names_is_an_invalid_argument(
     world: World, proto_id: int, body: bytes, says: str
 ) -> None:
-    before = len(world.sandbox.everything())
+    before = len(world.sandbox.asked_by_clients())
     with world.client() as client:
         answer = no(client.send(proto_id, body))
     assert (answer.status, answer.code) == ("INVALID_ARGUMENT", "malformed_request")
     assert says in answer.text
-    assert len(world.sandbox.everything()) == before
+    assert len(world.sandbox.asked_by_clients()) == before
 
 
 def test_an_unknown_field_in_an_order_is_refused_by_its_number(world: World) -> None:

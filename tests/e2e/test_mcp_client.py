@@ -110,13 +110,13 @@ async def test_a_key_is_shown_the_tools_of_its_scopes(
 
 
 async def test_a_tool_that_is_not_shown_is_refused_and_audited_when_called_all_the_same(world: World) -> None:
-    before = len(world.sandbox.everything())
+    before = len(world.sandbox.orders())
     async with world.connect("quotes") as client:
         told = await client.refused("futu_place_order", **BUY)
     assert told["code"] == "scope"
     line = world.sidecar.wait_audit(decision_id=told["decision_id"])
     assert (line["key_id"], line["endpoint"], line["reason"]) == ("quotes", "futu_place_order", "scope")
-    assert [record.proto for record in world.sandbox.everything()[before:] if record.proto == 2202] == []
+    assert world.sandbox.orders()[before:] == []
 
 
 async def test_scopes_that_a_reload_gives_are_shown_to_a_client_that_is_connected(world: World) -> None:

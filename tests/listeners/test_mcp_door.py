@@ -249,11 +249,11 @@ BAD_BODIES: list[tuple[str, bytes, int, str]] = [
 def test_a_bad_body_is_a_json_rpc_error_and_nobody_else_notices(
     world: World, body: bytes, status: int, code: str
 ) -> None:
-    before = len(world.sandbox.everything())
+    before = len(world.sandbox.asked_by_clients())
     found, _, tree = world.post(body)
     assert (found, code_of(tree), tree["id"]) == (status, code, None)
     world.works()
-    assert len(world.sandbox.everything()) == before
+    assert len(world.sandbox.asked_by_clients()) == before
     assert "Traceback" not in world.live.log_text() if world.live.log_file.exists() else True
 
 

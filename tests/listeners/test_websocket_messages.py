@@ -176,7 +176,7 @@ async def test_where_to_connect_is_not_the_clients_to_say(world: World) -> None:
 
 
 async def test_before_the_login_nothing_else_is_heard(world: World) -> None:
-    before = len(world.opend.everything())
+    before = len(world.opend.asked_by_clients())
     for how in ({}, {"key": world.bot}):
         async with world.js(**how) as client:
             assert code_of(await client.ask(STATE, global_state())) == "key_missing"
@@ -218,7 +218,7 @@ async def js(world: World) -> Any:
 
 @pytest.mark.parametrize("cut", [-1, HEADER_SIZE], ids=["a byte too few", "a header alone"])
 async def test_half_a_frame_is_answered_and_the_next_is_heard(world: World, frames: FrameClient, cut: int) -> None:
-    before = len(world.opend.everything())
+    before = len(world.opend.asked_by_clients())
     await frames.raw(build(STATE, 50, b"\x0a\x02\x08\x00")[:cut])
     reply = await frames.answer(50)
     assert code_of(reply) == "malformed_request"
@@ -228,7 +228,7 @@ async def test_half_a_frame_is_answered_and_the_next_is_heard(world: World, fram
 
 
 async def test_two_frames_in_a_message_are_answered_and_neither_is_passed_on(world: World, frames: FrameClient) -> None:
-    before = len(world.opend.everything())
+    before = len(world.opend.asked_by_clients())
     await frames.raw(build(STATE, 50, b"\x0a\x02\x08\x00") + build(STATE, 51, b"\x0a\x02\x08\x00"))
     assert code_of(await frames.answer(50)) == "malformed_request"
     assert world.nothing_new_upstream(before)

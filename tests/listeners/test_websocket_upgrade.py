@@ -147,7 +147,7 @@ async def test_compression_is_not_agreed_to_and_a_compressed_frame_ends_the_conn
         f"GET / HTTP/1.1\r\nHost: x\r\n{head}\r\nSec-WebSocket-Extensions: permessage-deflate\r\nAuthorization: Bearer "
     )
     compressed = bytes([0xC2, 0x85, 0, 0, 0, 0]) + b"12345"  # FIN, RSV1, binary; masked with zeros
-    before = len(world.opend.everything())
+    before = len(world.opend.asked_by_clients())
     heard = await said(world, upgrade.encode() + world.bot.encode() + b"\r\n\r\n" + compressed)
     assert heard.startswith(b"HTTP/1.1 101 ")
     assert b"Extensions" not in heard

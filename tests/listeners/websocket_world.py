@@ -45,5 +45,5 @@ class World(Stage):
         return JsClient(self.port, **how)
 
     def nothing_new_upstream(self, before: int) -> bool:
-        """Whether OpenD got nothing but keep-alives and InitConnects since it had got `before` frames."""
-        return not [one for one in self.opend.everything()[before:] if one.proto_id not in (1001, 1004)]
+        """Whether OpenD was asked nothing since clients had asked it `before` times."""
+        return not self.opend.asked_by_clients()[before:]
