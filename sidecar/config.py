@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from sidecar.border import closest, shown
 from sidecar.errors import ConfigError
+from sidecar.setting_values import is_off, socket_path, stays_here
 from sidecar.settings import (
     AdminListener,
     Audit,
@@ -30,9 +31,6 @@ from sidecar.settings import (
     Upstream,
     WebSocketListener,
     address_of,
-    is_off,
-    socket_path,
-    stays_here,
     surface,
 )
 

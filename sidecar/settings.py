@@ -1,293 +1,58 @@
-"""The settings of a sidecar: frozen values with their defaults and bounds. Reads no file and no flag; `config` does."""
+"""The settings of a sidecar: frozen values with their defaults and bounds. Reads no file and no flag, `config` does; how a single
+value is read from what the file has, `setting_values` says.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from sidecar.border import cidr, currency, shown
+from sidecar.setting_values import (
+    Amount,
+    Bind,
+    BindOrSocket,
+    Clock,
+    Currency,
+    Day,
+    FileMode,
+    FilePath,
+    Flag,
+    Host,
+    Hosts,
+    KeyId,
+    Listed,
+    ListenPort,
+    Networks,
+    Origins,
+    PathsByKey,
+    PerCent,
+    Rates,
+    Seconds,
+    Seconds0,
+    ShortTime,
+    Size,
+    TlsVersion,
+    VariableName,
+    Zone,
+    ZoneName,
+    socket_path,
+    stays_here,
+)  # fmt: skip
 
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-_SIZE = re.compile(r"(\d{1,12}) ?(B|KiB|MiB|GiB)?")
-_UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+")
-_HOST_PORT = re.compile(r"[a-z0-9.\[\]:_-]+")
-_PER_CENT = re.compile(r"\d{1,3}(\.\d{1,6})?")
-_SMALLEST_RATE = Decimal("0.000001")
-_AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-_MODE = re.compile(r"0?([0-7]{3})")
-_SOCKET = "unix:"
-
-
-def is_off(value: object) -> bool:
-    """Whether a setting says `off`; YAML 1.1 reads the bare word as false."""
-    return value is False or (isinstance(value, str) and value.lower() == "off")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{shown(value)} is not text; write it in quotes")
-    return value
-
-
-def _path(value: object) -> Path:
-    if isinstance(value, Path):
-        return value.expanduser()
-    text = _text(value)
-    if text.startswith("-----BEGIN"):
-        raise ValueError("holds a private key itself; keep it in a file of its own and write that file's path")
-    return Path(text).expanduser()
-
-
-def _host(value: object) -> str:
-    text = _text(value)
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        pass
-    if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})", text):
-        raise ValueError(f"{shown(text)} is not a host name or an IP address; the port is a setting of its own")
-    return text
-
-
-def _bind(value: object) -> str:
-    text = _text(value)
-    if text.startswith(_SOCKET):
-        raise ValueError(f"{shown(text)}: only the listeners tcp and admin can be unix sockets; write an IP address")
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError(
-            f"{shown(text)} is not an IP address to listen on; write e.g. `127.0.0.1` or `0.0.0.0`"
-        ) from None
-
-
-def _bind_or_socket(value: object) -> str:
-    text = _text(value)
-    if not text.startswith(_SOCKET):
-        return _bind(text)
-    path = Path(text.removeprefix(_SOCKET)).expanduser()
-    if not path.is_absolute() or not path.name:
-        raise ValueError(f"{shown(text)} is not the path of a socket; write e.g. `unix:/run/opend-sidecar/tcp.sock`")
-    return f"{_SOCKET}{path}"
-
-
-def socket_path(bind: str) -> Path | None:
-    """Where the unix socket of a `bind` is; None where it is an IP address."""
-    return Path(bind.removeprefix(_SOCKET)) if bind.startswith(_SOCKET) else None
-
-
-def stays_here(bind: str) -> bool:
-    """Whether nothing but this machine reaches a `bind`: a unix socket, or a loopback address."""
-    return socket_path(bind) is not None or ipaddress.ip_address(bind).is_loopback
-
-
-def _version(value: object) -> object:
-    """YAML takes a version without quotes for a number."""
-    return str(value) if isinstance(value, float) else value
-
-
-def _mode(value: object) -> int:
-    match = _MODE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        # a number could be octal or decimal, and YAML takes it for one or the other
-        raise ValueError(f'{shown(value)} is not the mode of a file; write it in quotes, e.g. "0660"')
-    return int(match.group(1), 8)
-
-
-def _size(value: object) -> int:
-    match = _SIZE.fullmatch(str(value)) if type(value) in (int, str) else None
-    if match is None:
-        raise ValueError(f"{shown(value)} is not a size; write bytes, or e.g. `512 KiB`, `64 MiB`, `2 GiB`")
-    size = int(match.group(1)) * _UNITS[match.group(2)]
-    if not 1024 <= size <= 1024**4:
-        raise ValueError(f"{shown(value)} is not between 1 KiB and 1024 GiB")
-    return size
-
-
-def _clock(value: object) -> time:
-    if isinstance(value, time):
-        return value
-    # A YAML that reads 09:30 without quotes as a number in base 60 gives 570.
-    match = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f'{shown(value)} is not a time of day; write it in quotes, e.g. "00:00" or "17:30"')
-    return time(int(match.group(1)), int(match.group(2)))
-
-
-def _per_cent(value: object) -> Decimal:
-    """Exact: a YAML number is taken as it was written, not as the nearest binary fraction."""
-    text = str(value) if type(value) in (int, float, Decimal) else ""
-    if not _PER_CENT.fullmatch(text) or not Decimal(text) <= 100:
-        raise ValueError(f"{shown(value)} is not a percentage from 0 to 100; write e.g. 5 or 2.5")
-    return Decimal(text)
-
-
-def _currency(value: object) -> str:
-    return currency(_text(value))
-
-
-def _day(value: object) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    try:
-        return date.fromisoformat(_text(value))
-    except ValueError:
-        raise ValueError(f"{shown(str(value))} is not a day; write e.g. 2026-11-20") from None
-
-
-def _rates(value: object) -> tuple[tuple[str, Decimal], ...]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{shown(value)} is not a mapping; write currencies and rates, e.g. {{USD: 7.78, CNH: 1.07}}")
-    return tuple((_currency(name), _rate(rate)) for name, rate in value.items())
-
-
-def _rate(value: object) -> Decimal:
-    """Exact: a number of up to 15 digits comes through YAML as it was written, a longer one need not."""
-    try:
-        rate = Decimal(str(value)) if type(value) in (int, float, str) else Decimal(0)
-    except ArithmeticError:
-        rate = Decimal(0)
-    if not rate.is_finite() or not _SMALLEST_RATE <= rate <= 1 / _SMALLEST_RATE:
-        raise ValueError(f"{shown(value)} is not a rate of exchange; write e.g. 7.78")
-    digits = len(rate.as_tuple().digits)
-    if digits > (28 if isinstance(value, str) else 15):
-        raise ValueError(f"{shown(value)} has {digits} digits; write up to 15, or in quotes up to 28")
-    return rate
-
-
-def _amount(value: object) -> Decimal:
-    text = str(value) if type(value) in (int, float, Decimal) else ""
-    if not _AMOUNT.fullmatch(text) or not Decimal(text) > 0:
-        raise ValueError(f"{shown(value)} is not an amount above 0; write e.g. 5000 or 99.5")
-    return Decimal(text)
-
-
-def _zone(value: object) -> ZoneInfo:
-    if isinstance(value, ZoneInfo):
-        return value
-    text = _text(value)
-    try:
-        return ZoneInfo(text)
-    except (OSError, ValueError, KeyError):  # a folder, a path, a name that is none
-        raise ValueError(f"unknown time zone {shown(text)}; write an IANA name such as `Asia/Hong_Kong`") from None
-
-
-def _zone_name(value: object) -> str:
-    return str(_zone(value))
-
-
-def _variable(value: object) -> str:
-    text = _text(value)
-    if not _VARIABLE.fullmatch(text):
-        # not shown: it may be the password itself
-        raise ValueError(
-            "is not the name of an environment variable, e.g. `TRADE_PASSWORD`; the password goes in there"
-        )
-    return text
-
-
-def _key_id(value: object) -> str:
-    text = _text(value)
-    if text.startswith("fc_"):
-        raise ValueError("holds a plaintext key; write the key's id, and take that key as leaked: make a new one")
-    return text
-
-
-def _list(value: object) -> object:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{shown(value)} is not a list; begin each listener with `-`, or write `off`")
-    return tuple(value)
-
-
-def _networks(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{shown(value)} is not a list; write e.g. [127.0.0.1, 10.0.0.0/24]")
-    if not value:
-        raise ValueError(
-            "the list is empty; remove the setting or list addresses, `off` as the port closes the listener"
-        )
-    return tuple(dict.fromkeys(cidr(_text(one)) for one in value))
-
-
-def _origins(value: object) -> tuple[str, ...]:
-    origins = _names(value, "https://app.example.com")
-    for one in origins:
-        if not _ORIGIN.fullmatch(one):
-            raise ValueError(f"{shown(one)} is not an origin; write scheme and host, e.g. `https://app.example.com`")
-    return origins
-
-
-def _hosts(value: object) -> tuple[str, ...]:
-    hosts = _names(value, "opend.example.com")
-    for one in hosts:
-        if not _HOST_PORT.fullmatch(one):
-            raise ValueError(
-                f"{shown(one)} is not a host; write what clients have in their URL, e.g. `opend.lan:38765`"
-            )
-    return hosts
-
-
-def _names(value: object, example: str) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{shown(value)} is not a list; write e.g. [{example}]")
-    return tuple(dict.fromkeys(_text(one).lower().rstrip("/") for one in value))
-
-
-def _paths_by_key(value: object) -> tuple[tuple[str, Path], ...]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{shown(value)} is not a mapping; write key ids and paths, e.g. {{bot: /path/to/bot.pem}}")
-    return tuple((_key_id(name), _path(path)) for name, path in value.items())
-
-
-def _pattern(of: re.Pattern[str]) -> Any:
-    return Annotated[str, Field(pattern=f"^({of.pattern})$")]
-
-
-def _read(read: Callable[[object], Any], written: Any = str) -> PlainValidator:
-    """A value by `read`, which says what is wrong in prose; `written` is what the file has, for its JSON Schema."""
-    return PlainValidator(read, json_schema_input_type=written)
-
-
-SizeText, ModeText, ClockText, VariableName = (_pattern(one) for one in (_SIZE, _MODE, _CLOCK, _VARIABLE))
-DayText = Annotated[str, Field(json_schema_extra={"format": "date"})]
-Currency = Literal["HKD", "USD", "CNH", "JPY", "SGD", "AUD", "CAD", "MYR", "NZD"]
-"""As `border.CURRENCIES`."""
-PerCent = Annotated[float, Field(ge=0, le=100)]
-Amount = Annotated[float, Field(gt=0)]
-
-FilePath = Annotated[Path, _read(_path)]
-Size = Annotated[int, _read(_size, int | SizeText)]
-Seconds = Annotated[float, Field(strict=True, gt=0, le=31_536_000, allow_inf_nan=False)]
-Seconds0 = Annotated[float, Field(strict=True, ge=0, le=31_536_000, allow_inf_nan=False)]
-ShortTime = Annotated[float, Field(strict=True, gt=0, le=30, allow_inf_nan=False)]
-Flag = Annotated[bool, Field(strict=True)]
-Bind = Annotated[str, _read(_bind)]
-BindOrSocket = Annotated[str, _read(_bind_or_socket)]
-"""An IP address, or `unix:/path`: then the port means nothing. See `socket_path`."""
-FileMode = Annotated[int, _read(_mode, ModeText)]
-Origins = Annotated[tuple[str, ...], _read(_origins, list[str])]
-Hosts = Annotated[tuple[str, ...], _read(_hosts, list[str])]
-ListenPort = Annotated[int, Field(strict=True, ge=0, le=65535)]
-"""0 takes any free port, which tests want."""
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class Upstream:
     """OpenD, and how its connections are used."""
 
-    host: Annotated[str, _read(_host)] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 11111
     rsa_key: FilePath | None = None
     max_connections: Annotated[int, Field(strict=True, ge=8, le=100_000)] = 100
@@ -316,7 +81,7 @@ class Keys:
 
     file: FilePath = Path("~/.config/futu/keys.json").expanduser()
     stale_keys_max: Seconds0 = 600.0
-    timezone: Annotated[str, _read(_zone_name)] | None = None
+    timezone: ZoneName | None = None
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -338,7 +103,7 @@ class Tls:
     """PEM, without a passphrase: the private key of `cert`."""
     client_ca: FilePath | None = None
     """PEM: certificates of CAs. Given, every client must show a certificate that one of them has signed."""
-    min_version: Annotated[Literal["1.2", "1.3"], BeforeValidator(_version)] = "1.2"
+    min_version: TlsVersion = "1.2"
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
@@ -360,11 +125,11 @@ class TcpListener:
     port: ListenPort = 11110
     socket_mode: FileMode = 0o660
     """Of a unix socket; it means nothing elsewhere."""
-    key: Annotated[str, _read(_key_id)] | None = None
+    key: KeyId | None = None
     rsa_key: FilePath | None = None
-    rsa_keys: Annotated[tuple[tuple[str, Path], ...], _read(_paths_by_key, dict[str, str])] = ()
+    rsa_keys: PathsByKey = ()
     """(key id, path of its RSA private key) pairs; `{id: path}` in the file."""
-    allowed_ips: Annotated[tuple[str, ...], _read(_networks, list[str])] | None = None
+    allowed_ips: Networks | None = None
     tls: Tls = Tls()
 
     def __post_init__(self) -> None:
@@ -466,14 +231,14 @@ Listener = TcpListener | WebSocketListener | RestListener | GrpcListener | McpLi
 
 def address_of(door: Listener) -> str:
     """`127.0.0.1:11110` or `unix:/path`, for people."""
-    return door.bind if door.bind.startswith(_SOCKET) else f"{door.bind}:{door.port}"
+    return door.bind if socket_path(door.bind) is not None else f"{door.bind}:{door.port}"
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class Listeners:
     """Every open door; closed ones (`off`) are not in here."""
 
-    tcp: Annotated[tuple[TcpListener, ...], BeforeValidator(_list)] = (TcpListener(),)
+    tcp: Annotated[tuple[TcpListener, ...], Listed] = (TcpListener(),)
     websocket: WebSocketListener | None = WebSocketListener()
     rest: RestListener | None = RestListener()
     grpc: GrpcListener | None = GrpcListener()
@@ -499,7 +264,7 @@ class Listeners:
         taken = [address_of(door) for door in doors if door is not None and (door.port or socket_path(door.bind))]
         twice = next((one for one in taken if taken.count(one) > 1), None)
         if twice is not None:
-            own = "path" if twice.startswith(_SOCKET) else "port"
+            own = "path" if socket_path(twice) is not None else "port"
             raise ValueError(f"two listeners have the address {twice}; give each its own {own}")
 
 
@@ -520,9 +285,9 @@ class Limits:
 class Fx:
     """The operator's rates of exchange, for keys with cap_currency. All of them, or none."""
 
-    as_of: Annotated[date, _read(_day, DayText)] | None = None
-    base: Annotated[str, _read(_currency, Currency)] | None = None
-    rates: Annotated[tuple[tuple[str, Decimal], ...], _read(_rates, dict[Currency, float | str])] = ()
+    as_of: Day | None = None
+    base: Currency | None = None
+    rates: Rates = ()
     """(currency, units of `base` for one unit of it) pairs; `{currency: rate}` in the file."""
     max_age_days: Annotated[int, Field(strict=True, ge=0, le=3660)] = 7
 
@@ -544,10 +309,10 @@ class Policy:
     position_max_age: ShortTime = 3.0
     position_lag: ShortTime = 3.0
     instrument_max_age: Seconds = 86400.0
-    price_buffer_pct: Annotated[Decimal, _read(_per_cent, PerCent)] = Decimal(5)
+    price_buffer_pct: PerCent = Decimal(5)
     fx: Fx = Fx()
-    day_rolls_at: Annotated[time, _read(_clock, ClockText)] = time(0, 0)
-    day_zone: Annotated[ZoneInfo, _read(_zone)] = ZoneInfo("UTC")
+    day_rolls_at: Clock = time(0, 0)
+    day_zone: Zone = ZoneInfo("UTC")
     tag_orders: Flag = True
     push_owner_wait: Seconds0 = 2.0
     idempotency_keys_kept: Annotated[float, Field(strict=True, ge=60, le=31_536_000, allow_inf_nan=False)] = 86_400.0
@@ -559,7 +324,7 @@ class Unlock:
 
     mode: Literal["owner", "sidecar"] = "owner"
     password_file: FilePath | None = None
-    password_env: Annotated[str, _read(_variable, VariableName)] | None = None
+    password_env: VariableName | None = None
     relock_idle: Annotated[float, Field(strict=True, ge=10, le=31_536_000, allow_inf_nan=False)] | None = 900.0
     """None: never locked again while it runs."""
 
@@ -578,8 +343,8 @@ class Breakers:
     refusals_in_a_row: Annotated[int, Field(strict=True, ge=2, le=100_000)] | None = None
     identical_orders: Annotated[int, Field(strict=True, ge=2, le=10_000)] | None = None
     identical_window: Annotated[float, Field(strict=True, ge=1, le=3600, allow_inf_nan=False)] = 60.0
-    daily_loss: Annotated[Decimal, _read(_amount, Amount)] | None = None
-    daily_loss_currency: Annotated[str, _read(_currency, Currency)] | None = None
+    daily_loss: Amount | None = None
+    daily_loss_currency: Currency | None = None
 
     def __post_init__(self) -> None:
         if (self.daily_loss is None) != (self.daily_loss_currency is None):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.errors import ConfigError
-from sidecar.settings import Settings, socket_path
+from sidecar.setting_values import socket_path
+from sidecar.settings import Settings
 
 PATIENCE = 5.0
 """Seconds a running sidecar gets to notice a changed keys.json."""

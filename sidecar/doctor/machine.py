@@ -20,7 +20,8 @@ from sidecar.keys.advice import advice
 from sidecar.keys.container import address_advice, in_bridge
 from sidecar.keys.file import load
 from sidecar.keys.machine import default_zone
-from sidecar.settings import Listener, Settings, address_of, socket_path
+from sidecar.setting_values import socket_path
+from sidecar.settings import Listener, Settings, address_of
 
 _ROOMY = 4
 """Times the space that must stay free from which on a disk is no worry."""

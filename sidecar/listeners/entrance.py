@@ -22,7 +22,7 @@ from sidecar.errors import ConfigError
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.unix_socket import BoundSocket
 from sidecar.policy.decision import Code, Refusal
-from sidecar.settings import socket_path
+from sidecar.setting_values import socket_path
 from sidecar.tasks import Tasks
 
 log = structlog.get_logger()
