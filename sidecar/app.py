@@ -36,6 +36,7 @@ from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.sqlite import SqliteStore
 from sidecar.ledger.state_dir import StateDir
 from sidecar.ledger.states import States
+from sidecar.listener_settings import TcpListener as TcpSettings
 from sidecar.listeners.admin import AdminListener, Problem
 from sidecar.listeners.admin_socket import AdminSocket
 from sidecar.listeners.certificate import Certificates
@@ -60,7 +61,6 @@ from sidecar.repeats import Repeats
 from sidecar.returns import Returns
 from sidecar.setting_changes import Change
 from sidecar.settings import Policy, Settings
-from sidecar.settings import TcpListener as TcpSettings
 from sidecar.settling import Settling
 from sidecar.switch import Switch
 from sidecar.tasks import Tasks
@@ -275,7 +275,9 @@ class App:
         metrics.read_at_scrape(metrics.audit_ok, lambda: float(recorder.audit_ok))
         metrics.read_at_scrape(metrics.audit_lag_records, lambda: float(recorder.records_waiting))
         metrics.read_at_scrape(metrics.audit_lag_seconds, lambda: recorder.seconds_behind)
-        metrics.read_at_scrape(metrics.orders_unsettled, lambda: float(self.ledger.unsettled_since(time.time() - 60)))
+        metrics.read_at_scrape(
+            metrics.orders_unsettled, lambda: float(self.ledger.doubts.unsettled_since(time.time() - 60))
+        )
         metrics.read_at_scrape(metrics.keys_ok, lambda: float(self.keys.broken_since is None))
         metrics.read_at_scrape(metrics.states_saved, lambda: float(self.states.saved))
         for certificate in self.certificates:

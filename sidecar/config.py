@@ -13,46 +13,9 @@ from pydantic_core import ErrorDetails
 
 from sidecar.border import closest, shown
 from sidecar.errors import ConfigError
+from sidecar.listener_settings import address_of
 from sidecar.setting_values import is_off, socket_path, stays_here
-from sidecar.settings import (
-    AdminListener,
-    Audit,
-    GrpcListener,
-    Keys,
-    Limits,
-    Listeners,
-    Log,
-    McpListener,
-    Policy,
-    RestListener,
-    Settings,
-    TcpListener,
-    Unlock,
-    Upstream,
-    WebSocketListener,
-    address_of,
-    surface,
-)
-
-__all__ = [
-    "AdminListener",
-    "Audit",
-    "GrpcListener",
-    "Keys",
-    "Limits",
-    "Listeners",
-    "Log",
-    "McpListener",
-    "Policy",
-    "RestListener",
-    "Settings",
-    "TcpListener",
-    "Unlock",
-    "Upstream",
-    "WebSocketListener",
-    "load_settings",
-    "warnings_of",
-]
+from sidecar.settings import Settings, surface
 
 LARGEST_FILE = 1024 * 1024
 _FLAGS = {
@@ -65,9 +28,9 @@ _FLAGS = {
     "mcp_port": "listeners.mcp.port",
     "admin_port": "listeners.admin.port",
 }
+"""Flags of `run` that are one setting each; `upstream`, `bind` and `tcp_port` mean more and are applied below."""
 _SINGLE = ("websocket", "rest", "grpc", "mcp", "admin")
 """Listeners of which there is one at most."""
-"""Flags of `run` that are one setting each; `upstream`, `bind` and `tcp_port` mean more and are applied below."""
 _SETTINGS = TypeAdapter(Settings)
 
 

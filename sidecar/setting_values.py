@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
 
 from sidecar.border import cidr, currency, shown
 
+SECTION = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+"""Of every group of settings."""
 _SIZE = re.compile(r"(\d{1,12}) ?(B|KiB|MiB|GiB)?")
 _UNITS = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:_-]+")

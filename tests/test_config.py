@@ -14,9 +14,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config import AdminListener, Settings, TcpListener, load_settings, warnings_of
+from sidecar.config import load_settings, warnings_of
 from sidecar.errors import ConfigError
-from sidecar.settings import Tls, surface
+from sidecar.listener_settings import AdminListener, TcpListener, Tls
+from sidecar.settings import Settings, surface
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "sidecar.yaml"
 

@@ -12,20 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config import load_settings
+from sidecar.listener_settings import Listeners, RestListener, TcpListener
 from sidecar.setting_changes import CHANGEABLE, changeable, changes, taken_over
-from sidecar.settings import (
-    Audit,
-    Breakers,
-    Fx,
-    Keys,
-    Listeners,
-    Policy,
-    RestListener,
-    Settings,
-    TcpListener,
-    Upstream,
-    surface,
-)
+from sidecar.settings import Audit, Breakers, Fx, Keys, Policy, Settings, Upstream, surface
 
 RATES = Fx(date(2026, 11, 20), "HKD", {"USD": 7.78})  # type: ignore[arg-type]  # as the file has it
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from sidecar.cli.reload import answer_of, settings_lines
-from sidecar.config import Settings, load_settings, warnings_of
+from sidecar.config import load_settings, warnings_of
 from sidecar.errors import ConfigError
 from sidecar.keys.advice import advice
 from sidecar.keys.container import address_advice, in_bridge
 from sidecar.keys.file import KeysFile, load
 from sidecar.keys.machine import default_zone, machine_id
 from sidecar.listeners.certificate import Certificate
+from sidecar.settings import Settings
 from sidecar.unlocking import trade_password
 from sidecar.wire.encryption import RsaKey
 

@@ -28,22 +28,18 @@ from sidecar.cli.run import configure_log, loop_factory
 from sidecar.errors import ConfigError
 from sidecar.keys.file import edit
 from sidecar.keys.secret import hash_of, new_plaintext, ws_hash_of
-from sidecar.policy.key import Key
-from sidecar.sandbox import Sandbox, SandboxSettings
-from sidecar.settings import (
+from sidecar.listener_settings import (
     AdminListener,
-    Audit,
     GrpcListener,
-    Keys,
     Listeners,
-    Log,
     McpListener,
     RestListener,
-    Settings,
     TcpListener,
-    Upstream,
     WebSocketListener,
 )
+from sidecar.policy.key import Key
+from sidecar.sandbox import Sandbox, SandboxSettings
+from sidecar.settings import Audit, Keys, Log, Settings, Upstream
 
 HOST = "127.0.0.1"
 LOOK_EVERY = 0.1

@@ -20,8 +20,9 @@ from sidecar.keys.advice import advice
 from sidecar.keys.container import address_advice, in_bridge
 from sidecar.keys.file import load
 from sidecar.keys.machine import default_zone
+from sidecar.listener_settings import Listener, address_of
 from sidecar.setting_values import socket_path
-from sidecar.settings import Listener, Settings, address_of
+from sidecar.settings import Settings
 
 _ROOMY = 4
 """Times the space that must stay free from which on a disk is no worry."""

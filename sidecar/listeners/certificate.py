@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 
 from sidecar.errors import ConfigError
 from sidecar.keys.sight import Sight, sight
-from sidecar.settings import Listeners, Tls
+from sidecar.listener_settings import Listeners, Tls
 
 log = structlog.get_logger()
 

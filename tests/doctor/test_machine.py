@@ -14,7 +14,8 @@ from live import KeysFile
 from sidecar.doctor import machine
 from sidecar.doctor.check import Check, Verdict
 from sidecar.doctor.machine import disk_checks, keys_checks, port_checks, settings_checks, state_checks
-from sidecar.settings import AdminListener, Audit, Keys, Listeners, Settings, TcpListener
+from sidecar.listener_settings import AdminListener, Listeners, TcpListener
+from sidecar.settings import Audit, Keys, Settings
 
 RUNNING: dict[str, Any] = {
     "pid": 4711, "version": "0.1.0", "began": "2026-01-05T10:00:00+00:00", "problems": [], "revision": "",

@@ -16,8 +16,9 @@ from google.protobuf.message import Message
 
 from sidecar.app import App
 from sidecar.keys.secret import hash_of
+from sidecar.listener_settings import AdminListener, Listeners, TcpListener
 from sidecar.sandbox import Sandbox, SandboxSettings
-from sidecar.settings import AdminListener, Audit, Keys, Limits, Listeners, Policy, Settings, TcpListener, Upstream
+from sidecar.settings import Audit, Keys, Limits, Policy, Settings, Upstream
 from sidecar.wire import frame
 from sidecar.wire.body import serialise
 from sidecar.wire.catalog import CATALOG, PUSH_IDS

@@ -21,8 +21,9 @@ from sidecar.app import App
 from sidecar.audit.log import AuditLog
 from sidecar.desks import Reply
 from sidecar.ledger.sqlite import SqliteStore
+from sidecar.listener_settings import Listeners
 from sidecar.returns import Returns
-from sidecar.settings import Audit, Keys, Listeners, Settings, Upstream
+from sidecar.settings import Audit, Keys, Settings, Upstream
 from sidecar.upstream.session import Session
 from sidecar.wire.messages import message_class
 

@@ -30,8 +30,8 @@ from faults_world import (
     write_keys,
 )
 
+from sidecar.listener_settings import TcpListener
 from sidecar.sandbox import SandboxSettings
-from sidecar.settings import TcpListener
 from sidecar.wire import frame
 from sidecar.wire.catalog import CATALOG, Direction, Permission
 from sidecar.wire.frame import JSON, MAX_SERIAL

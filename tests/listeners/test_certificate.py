@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
 from sidecar.errors import ConfigError
+from sidecar.listener_settings import GrpcListener, Listeners, RestListener, Tls
 from sidecar.listeners.certificate import Certificate, Certificates, load_certificate
-from sidecar.settings import GrpcListener, Listeners, RestListener, Tls
 
 
 @pytest.fixture

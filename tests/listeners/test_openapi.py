@@ -19,6 +19,7 @@ from sidecar.cancelling.account import Emptying, NotCancelled
 from sidecar.cancelling.canceller import Run, Why, Wish
 from sidecar.grants import Grant
 from sidecar.intents.model import TrdEnv
+from sidecar.listener_settings import RestListener as RestSettings
 from sidecar.listeners.openapi import document as openapi
 from sidecar.listeners.openapi import schemas as openapi_schemas
 from sidecar.listeners.openapi import words as openapi_words
@@ -30,7 +31,6 @@ from sidecar.policy.key import Key, Scope
 from sidecar.policy.trading import ACTIVE
 from sidecar.policy.usage import Account, Terms, Usage
 from sidecar.settings import Limits
-from sidecar.settings import RestListener as RestSettings
 from sidecar.wire import catalog, dialect, packet_id
 from sidecar.wire.catalog import CATALOG, Direction, Permission, Row
 from sidecar.wire.dialect.enums import enum_of

@@ -13,6 +13,7 @@ from grpclib.health.service import Health
 from grpclib.reflection.service import ServerReflection
 
 from sidecar.desks import Desks
+from sidecar.listener_settings import GrpcListener as Settings
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.entrance import Entrance, Place
 from sidecar.listeners.grpc.guard import IFACE, Bounds, GuardedConnection
@@ -22,7 +23,6 @@ from sidecar.listeners.grpc.service import FutuOpenD
 from sidecar.listeners.handshake import handshake_failed
 from sidecar.listeners.room import Room
 from sidecar.policy.decision import Code, Refusal
-from sidecar.settings import GrpcListener as Settings
 from sidecar.settings import Limits
 from sidecar.tasks import Tasks
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from sidecar.desks import Desks
 from sidecar.errors import BodyError
 from sidecar.grants import Caller
+from sidecar.listener_settings import McpListener as Settings
 from sidecar.listeners.bearer import identified
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
@@ -24,7 +25,6 @@ from sidecar.listeners.mcp.http import allowed_origin, rpc_error, scope_of, unfi
 from sidecar.listeners.refusals import NATIVE
 from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import Limits
-from sidecar.settings import McpListener as Settings
 from sidecar.wire.body import MAX_JSON
 from sidecar.wire.json_text import tree_of
 

@@ -19,6 +19,7 @@ from sidecar.asked import Refused
 from sidecar.desks import Desks
 from sidecar.errors import BodyError
 from sidecar.grants import Caller
+from sidecar.listener_settings import RestListener as Settings
 from sidecar.listeners.admin import Problem
 from sidecar.listeners.bearer import identified
 from sidecar.listeners.certificate import Certificate
@@ -42,7 +43,6 @@ from sidecar.listeners.rest.request import (
 from sidecar.listeners.rest.routes import BY_ID, ROUTES, Route, by_id, resembling
 from sidecar.policy.decision import Code, Refusal
 from sidecar.settings import Limits
-from sidecar.settings import RestListener as Settings
 from sidecar.switch import Switch
 from sidecar.wire import catalog, dialect
 from sidecar.wire.body import MAX_JSON, Prepare

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Sequence
 
 from aiohttp import web
 
+from sidecar.listener_settings import RestListener as Settings
 from sidecar.listeners.admin import Problem
 from sidecar.listeners.door import Handler
 from sidecar.listeners.http_guard import address_here, addressed_to_us, from_another_site
 from sidecar.listeners.openapi.page import docs_routes
 from sidecar.listeners.rest.reply import HEADERS, of_error
 from sidecar.metrics import Metrics
-from sidecar.settings import RestListener as Settings
 
 
 class PublicPages:

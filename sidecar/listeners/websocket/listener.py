@@ -19,6 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 from sidecar.border import shown
 from sidecar.gate import Gate
 from sidecar.grants import Caller
+from sidecar.listener_settings import WebSocketListener as Settings
 from sidecar.listeners.certificate import Certificate
 from sidecar.listeners.door import Bounds, HttpPort, wait_with_the_body
 from sidecar.listeners.entrance import Place, certificate_of
@@ -31,7 +32,6 @@ from sidecar.policy.decision import Code, Refusal
 from sidecar.relay import RelaySettings
 from sidecar.returns import Returns
 from sidecar.settings import Limits
-from sidecar.settings import WebSocketListener as Settings
 from sidecar.upstream.pool import Pool
 from sidecar.wire.frame import HEADER_SIZE
 
