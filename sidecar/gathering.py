@@ -14,7 +14,8 @@ from sidecar.facts.accounts import Accounts
 from sidecar.facts.look_ups import LookUps
 from sidecar.grants import OWNERS, Caller, Grants
 from sidecar.intents.model import Intent, ModifyOp, ModifyOrder, PlaceCombo, PlaceOrder, RestingOrder, Security, Side
-from sidecar.ledger.ledger import NOBODY, Ledger
+from sidecar.ledger.known_orders import NOBODY
+from sidecar.ledger.ledger import Ledger
 from sidecar.policy.change import raises_the_stake, would_become
 from sidecar.policy.decide import needs, needs_holding
 from sidecar.policy.decision import Refusal
@@ -92,7 +93,7 @@ class Gathering:
             account=None if account is None else self._accounts.get(account.acc_id),
             order_owner=None
             if order is None or account is None
-            else self._ledger.owner_of(account.acc_id, order.order_id, order.order_id_ex),
+            else self._ledger.orders.owner_of(account.acc_id, order.order_id, order.order_id_ex),
             trading=self._trading(key_id),
             locked_since=self._locked_since(key_id),
         )
@@ -112,15 +113,17 @@ class Gathering:
     def _with_ledger(self, acc_id: int, resting: RestingOrder, facts: Facts) -> Facts:
         """SECURITY: an order is known here by both of its ids and by its remark, whichever of them the request named."""
         ids, order = (acc_id, resting.order_id, resting.order_id_ex), resting.order
-        owner = self._ledger.owner_of(*ids) or facts.order_owner or self._ledger.owner_by_remark(order.remark)
+        owner = (
+            self._ledger.orders.owner_of(*ids) or facts.order_owner or self._ledger.orders.owner_by_remark(order.remark)
+        )
         if owner is None:  # the reply that would name it may be lost, or on its way
             alike = [
                 made.key_id
-                for made in self._ledger.unsettled(acc_id)
+                for made in self._ledger.doubts.unsettled(acc_id)
                 if (made.kind, made.remark, made.symbol) == ("place", order.remark, _symbol(order))
             ]
             owner = OrderOwner(alike[0] if len(set(alike)) == 1 else NOBODY.key_id) if alike else None
-        return replace(facts, order_owner=owner, approved=self._ledger.approved(*ids))
+        return replace(facts, order_owner=owner, approved=self._ledger.orders.approved(*ids))
 
     def _with_reserved(
         self, order: PlaceOrder | PlaceCombo, foreign: PlaceOrder | PlaceCombo | None, facts: Facts
@@ -137,10 +140,10 @@ class Gathering:
     ) -> Position | None:
         if position is None or not self._look_ups.positions.fresh(position):
             return None
-        reserved = self._ledger.selling_since(acc_id, symbol, position.sequence)
-        buys, sells = self._ledger.in_flight(acc_id, symbol, position.sequence) or (None, None)
+        reserved = self._ledger.exposure.selling_since(acc_id, symbol, position.sequence)
+        buys, sells = self._ledger.exposure.in_flight(acc_id, symbol, position.sequence) or (None, None)
         sellable = position.sellable
-        if self._ledger.sales_kept_back(acc_id, symbol):
+        if self._ledger.exposure.sales_kept_back(acc_id, symbol):
             # SECURITY: whether OpenD takes those off what can be sold is not known; all that is on the market is taken off
             if position.net is None or sells is None or reserved is None:
                 reserved = None
@@ -159,7 +162,7 @@ class Gathering:
         if not isinstance(intent, ModifyOrder) or intent.op is not ModifyOp.NORMAL or facts.resting is None:
             return None
         resting = facts.resting
-        counted = self._ledger.is_open(intent.account.acc_id, resting.order_id, resting.order_id_ex)
+        counted = self._ledger.orders.is_open(intent.account.acc_id, resting.order_id, resting.order_id_ex)
         return None if counted else resting.order
 
     # -- from OpenD -----------------------------------------------------------------------------------------------
@@ -248,7 +251,7 @@ class Gathering:
         order = resting.order
         if not isinstance(order, PlaceOrder) or order.side is not Side.SELL_SHORT:
             return resting
-        known = self._ledger.approved(order.account.acc_id, resting.order_id, resting.order_id_ex)
+        known = self._ledger.orders.approved(order.account.acc_id, resting.order_id, resting.order_id_ex)
         if known is None or known.side is not Side.SELL:
             return resting
         return replace(resting, order=replace(order, side=Side.SELL))

@@ -86,7 +86,7 @@ class Reconciling:
 
     async def look(self) -> None:
         """Go through the accounts concerned once. Never raises for what OpenD does."""
-        for acc_id in sorted(self._ledger.accounts_in_doubt()):
+        for acc_id in sorted(self._ledger.doubts.accounts()):
             account = self._accounts.get(acc_id)
             if account is None or not account.markets:
                 continue
@@ -103,9 +103,9 @@ class Reconciling:
         listed = _Listed()
         # as the SDKs ask: the account's first market stands for all of them
         whole = await self._list(account, first, at, listed)
-        if not self._ledger.unlisted(acc_id, listed.ids, at):
+        if not self._ledger.doubts.unlisted(acc_id, listed.ids, at):
             self._missing.pop(acc_id, None)
-            if not self._ledger.unsettled(acc_id):
+            if not self._ledger.doubts.unsettled(acc_id):
                 return
         if not whole:
             return
@@ -121,7 +121,7 @@ class Reconciling:
         self, acc_id: int, listed: Container[int | str], of_no_key: Sequence[PushSubject], at: float
     ) -> None:
         seen = self._missing.get(acc_id, {})
-        missing = {ids: seen.get(ids, at) for ids in self._ledger.unlisted(acc_id, listed, at)}
+        missing = {ids: seen.get(ids, at) for ids in self._ledger.doubts.unlisted(acc_id, listed, at)}
         self._missing[acc_id] = missing
         for ids, since in missing.items():
             if at - since >= MISSING_FOR:

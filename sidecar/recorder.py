@@ -288,7 +288,7 @@ class Recorder:
 
     def _release_never_sent(self) -> list[AuditRecord]:
         """After a crash: what was reserved but never recorded was never sent, because recording comes first."""
-        doubtful = {made.decision_id: made for made in self._ledger.never_forwarded()}
+        doubtful = {made.decision_id: made for made in self._ledger.doubts.never_forwarded()}
         recorded = self._log.holds(set(doubtful)) if doubtful else set()
         records: list[AuditRecord] = []
         for decision_id, made in doubtful.items():

@@ -69,14 +69,16 @@ class Repeats:
         under_way = self._under_way.get((key_id, token))
         try:
             # SECURITY: the way out waits for no disk: a cancel that is sent twice cancels once
-            known = under_way.attempt if under_way else self._ledger.attempt(key_id, token, look_up=asked.is_order)
+            known = (
+                under_way.attempt if under_way else self._ledger.attempts.find(key_id, token, look_up=asked.is_order)
+            )
         except RecordError as error:
             return Refusal(Code(error.code), str(error))
         if known is None:
             attempt = Attempt(key_id, token, request_hash, asked.decision_id, self._clock())
             begun = Begun(attempt, asked.is_order, asyncio.get_running_loop().create_future())
             self._under_way[attempt.key] = begun
-            self._ledger.attempt_begun(attempt, reserves=asked.is_order)
+            self._ledger.attempts.begun(attempt, write=asked.is_order)
             return begun
         if known.request_hash != request_hash:
             said = "this idempotency key was used for another request; take a new one for each order"
@@ -91,7 +93,7 @@ class Repeats:
     def answered(self, begun: Begun, outcome: bytes) -> None:
         """OpenD answered the first, maybe after its asker was told that it did not. It is written with what is settled in
         the same breath; the repeats that wait are told by `ended`, when that is durable."""
-        self._ledger.attempt_ended(begun.attempt, outcome)
+        self._ledger.attempts.ended(begun.attempt, outcome)
 
     def ended(self, begun: Begun, outcome: Outcome) -> None:
         """The first has its answer. One that was never sent frees its key; of one that was sent the outcome is unknown, and
@@ -99,13 +101,13 @@ class Repeats:
         if self._under_way.get(begun.attempt.key) is begun:
             del self._under_way[begun.attempt.key]
         if isinstance(outcome, Refused) and not outcome.unknown:
-            self._ledger.attempt_dropped(begun.attempt)
+            self._ledger.attempts.dropped(begun.attempt)
         if not begun.told.done():
             begun.told.set_result(outcome)
 
     def failed(self, begun: Begun) -> None:
         """The first was cut short. What the ledger holds a reservation of may have been sent."""
-        if begun.reserves and self._ledger.row_of(begun.attempt.decision_id) is not None:
+        if begun.reserves and self._ledger.orders.row_of(begun.attempt.decision_id) is not None:
             self.ended(begun, _unknown(begun.attempt))
             return
         refusal = Refusal(Code.UPSTREAM_UNAVAILABLE, "the first request under this idempotency key was not carried out")
@@ -115,7 +117,7 @@ class Repeats:
         """OpenD's answer, made again from what it reported of the order: that it took it, and its ids."""
         if asked.row.id != catalog.PLACE_ORDER:
             return None
-        row = self._ledger.row_of(attempt.decision_id)
+        row = self._ledger.orders.row_of(attempt.decision_id)
         if row is None or row.state is not State.ACCEPTED:
             return None
         request: Any = asked.message

@@ -91,7 +91,7 @@ class Returns:
         return None
 
     def _owns(self, grant: Grant, acc_id: int, order_id: int, order_id_ex: str) -> bool:
-        owner = self._ledger.owner_of(acc_id, order_id, order_id_ex)
+        owner = self._ledger.orders.owner_of(acc_id, order_id, order_id_ex)
         return owner is not None and owner.key_id == grant.key.id
 
     # -- orders ---------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Returns:
             return Sight.SHOW
         if not subject.order_id and not subject.order_id_ex:
             return Sight.HIDE
-        owner = self._ledger.owner_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
+        owner = self._ledger.orders.owner_of(subject.account.acc_id, subject.order_id, subject.order_id_ex)
         if owner is None or owner.key_id is None:
             return Sight.WAIT
         return Sight.SHOW if owner.key_id == grant.key.id else Sight.HIDE

@@ -51,8 +51,8 @@ class Settling:
         """Called when the reply to an order will not come: it is time to look for it."""
         self._lost: dict[str, AuditRecord] = {}
         """By decision: orders and changes without a reply whose outcome is still to be recorded."""
-        for acc_id in ledger.accounts_in_doubt():
-            for made in ledger.unsettled(acc_id):
+        for acc_id in ledger.doubts.accounts():
+            for made in ledger.doubts.unsettled(acc_id):
                 self._lost[made.decision_id] = _record_of(made)
         self._found_failed = ""
         """The decision of the order that was found last, where it had failed by then."""
@@ -74,7 +74,7 @@ class Settling:
     def lost(self, decision_id: str, record: AuditRecord) -> None:
         """The reply to what was recorded so, and reserved, will not come. INVARIANT: unknown is used: it stays reserved."""
         self._lost[decision_id] = record
-        row = self._ledger.row_of(decision_id)
+        row = self._ledger.orders.row_of(decision_id)
         if row is None or not row.state.settled:
             self.on_lost()
         else:  # a push or a list told of it before its reply was lost
@@ -126,7 +126,7 @@ class Settling:
             return True
         if not TAG.fullmatch(remark):
             return False
-        made = self._ledger.unnamed(acc_id, remark[1:])
+        made = self._ledger.doubts.unnamed(acc_id, remark[1:])
         if made is None or not _same_order(made, order):
             return False
         self._found(made.decision_id, order)
@@ -139,7 +139,7 @@ class Settling:
             return []
         return [
             made
-            for made in self._ledger.unsettled(order.account.acc_id)
+            for made in self._ledger.doubts.unsettled(order.account.acc_id)
             if made.kind == "place" and made.remark == remark and _same_order(made, order) and _same_terms(made, order)
         ]
 
@@ -150,7 +150,7 @@ class Settling:
     def _named(self, decision_id: str, order_id: int, order_id_ex: str) -> None:
         """OpenD took it. What it said of the order before anybody knew whose it was counts now."""
         self._ledger.accepted(decision_id, order_id, order_id_ex)
-        row = self._ledger.row_of(decision_id)
+        row = self._ledger.orders.row_of(decision_id)
         if row is not None:
             for one in (row.order_id, row.order_id_ex):
                 said = self._last_words.pop((row.reservation.acc_id, one), None) if one else None
@@ -166,7 +166,7 @@ class Settling:
         if status == OrderStatus.DISABLED:
             settled = self._ledger.order_disabled(acc_id, *ids, listed)
         elif status in ENDED_STATUSES:
-            decision_id = self._ledger.decision_of(acc_id, *ids)
+            decision_id = self._ledger.orders.decision_of(acc_id, *ids)
             if decision_id is None:
                 self._remember(order)
             elif status in FAILED_STATUSES and not order.fill_qty:
@@ -179,7 +179,7 @@ class Settling:
 
     def _failed(self, decision_id: str, order: PushSubject) -> None:
         """An order that OpenD took, and that gives back what it counted: the audit says so, as it said that it was taken."""
-        row = self._ledger.row_of(decision_id)
+        row = self._ledger.orders.row_of(decision_id)
         self._ledger.order_failed(decision_id)
         if row is None or row.state is not State.ACCEPTED or decision_id in self._lost:
             return
@@ -200,7 +200,7 @@ class Settling:
         taken = [
             each
             for each in self._lost
-            if (made := self._ledger.changing(each, order.account.acc_id, order.order_id, order.order_id_ex))
+            if (made := self._ledger.doubts.changing(each, order.account.acc_id, order.order_id, order.order_id_ex))
             is not None
             and (made.qty, made.price) == (order.qty, order.price if made.order_type.priced else None)
         ]
@@ -230,7 +230,7 @@ class Settling:
         listed = {
             symbol for order in of_no_key for symbol in (order.symbol, *(leg.security.symbol for leg in order.legs))
         }
-        for made in self._ledger.unheard_of(acc_id, at):
+        for made in self._ledger.doubts.unheard_of(acc_id, at):
             if not listed.intersection((made.symbol, *(leg.symbol for leg in made.legs))):
                 self._ledger.presumed_gone(made.decision_id)
                 text = "OpenD has not listed the order for a day: it counts as open no longer, its value stays used"

@@ -109,7 +109,7 @@ class Verdicts:
         self._metrics.order(action, intent.account.env.name, outcome, asked.caller.key_id or "")
 
     def count_value(self, asked: Asked) -> None:
-        row = self._ledger.row_of(asked.decision_id)
+        row = self._ledger.orders.row_of(asked.decision_id)
         if row is not None:
             made = row.reservation
             self._metrics.order_value(made.value, made.currency, made.key_id)

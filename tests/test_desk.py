@@ -109,12 +109,12 @@ async def test_replies_show_each_key_only_what_it_may_see(here: Asking) -> None:
 
 
 async def test_a_slow_order_holds_up_nobody(here: Asking) -> None:
-    here.delays[PLACE] = 0.5
+    here.delays[PLACE] = 1.5
     slow = asyncio.ensure_future(here.place(ALICE))
     await here.at_opend()
     started = time.perf_counter()
     here_too = await asyncio.gather(here.state(ALICE), here.state(CARL))
-    assert time.perf_counter() - started < 0.3
+    assert time.perf_counter() - started < 1
     assert all(opened(answer).retType == 0 for answer in here_too)
     assert not slow.done()
     assert opened(await slow).retType == 0
@@ -142,8 +142,8 @@ async def test_an_order_without_an_answer_is_unknown_stays_counted_and_is_settle
         assert (answer.code, answer.unknown) == (Code.UPSTREAM_UNAVAILABLE, True)
         assert here.unanswered == 0
         ledger = here.world.app.ledger
-        assert len(ledger.unsettled(HK_PAPER)) == 1
-        await here.world.until(lambda: not ledger.unsettled(HK_PAPER))
+        assert len(ledger.doubts.unsettled(HK_PAPER)) == 1
+        await here.world.until(lambda: not ledger.doubts.unsettled(HK_PAPER))
         assert here.used("alice") == 1
         await soon(0.1)
         outcomes = [line["outcome"] for line in here.audited(decision_id=answer.decision_id)]
@@ -161,7 +161,7 @@ async def test_an_order_without_an_answer_is_given_up_once_over_tcp_too(tmp_path
             answer = await client.answer_to(PLACE, serial)
             assert "did not answer in time" in answer.text
             assert here.unanswered == 0
-            await here.world.until(lambda: not here.world.app.ledger.unsettled(HK_PAPER))
+            await here.world.until(lambda: not here.world.app.ledger.doubts.unsettled(HK_PAPER))
             assert here.unanswered == 0
 
 
@@ -210,7 +210,7 @@ async def test_when_the_session_is_lost_everybody_on_the_way_is_answered_and_the
     assert {code_of(one), code_of(two), code_of(placed)} == {Code.UPSTREAM_UNAVAILABLE}
     assert isinstance(placed, Refused)
     assert placed.unknown
-    assert len(here.world.app.ledger.unsettled(HK_PAPER)) == 1, "it may have been done"
+    assert len(here.world.app.ledger.doubts.unsettled(HK_PAPER)) == 1, "it may have been done"
     here.delays.clear()
     await here.world.until(lambda: here.world.app.house.up)
     assert opened(await here.state(ALICE)).retType == 0
@@ -467,7 +467,7 @@ async def test_a_rehearsal_says_what_the_real_decision_says_and_does_nothing(
     rehearsed = await here.desks.rehearse(here.caller(key), PLACE, given(order(**changes)))
     assert (here.used("alice"), here.used("bob")) == before
     assert here.world.orders_received() == []
-    assert not here.world.app.ledger.unsettled(HK_PAPER)
+    assert not here.world.app.ledger.doubts.unsettled(HK_PAPER)
     await soon(0.1)
     assert not here.audited(outcome="allow")
     if isinstance(rehearsed, Decision):

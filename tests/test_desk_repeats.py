@@ -101,7 +101,7 @@ async def test_a_repeat_after_a_timeout_is_unknown_until_the_answer_comes(tmp_pa
         assert isinstance(again, Refused)
         assert again.unknown
         assert again.decision_id == first.decision_id
-        await here.world.until(lambda: not here.world.app.ledger.unsettled(HK_PAPER))
+        await here.world.until(lambda: not here.world.app.ledger.doubts.unsettled(HK_PAPER))
         assert opened(await here.place(ALICE, "t")).retType == 0
         assert sent(here) == 1
 
@@ -112,7 +112,7 @@ async def test_a_repeat_after_a_timeout_is_answered_from_what_opend_reported_of_
         first = await here.place(ALICE, "t")
         assert isinstance(first, Refused)
         assert first.unknown
-        await here.world.until(lambda: not here.world.app.ledger.unsettled(HK_PAPER))
+        await here.world.until(lambda: not here.world.app.ledger.doubts.unsettled(HK_PAPER))
         again = opened(await here.place(ALICE, "t"))
         assert [again.s2c.orderID] == await here.orders(ALICE)
         await here.world.until(lambda: here.audited(outcome="success"))
@@ -220,7 +220,7 @@ async def test_while_the_ledger_cannot_be_read_or_written_cancels_with_a_key_go_
 
     store = app.recorder._store
     store.commit = store.find_attempt = store.find_order = gone  # type: ignore[method-assign, assignment]
-    app.ledger._attempts._missing_until = float("inf")
+    app.ledger.attempts._missing_until = float("inf")
     assert code_of(await here.place(ALICE, "t", price=299)) is Code.LEDGER_UNAVAILABLE
     assert code_of(await here.place(ALICE, price=299)) is Code.LEDGER_UNAVAILABLE
     assert opened(await here.cancel(ALICE, order_id, "c")).retType == 0

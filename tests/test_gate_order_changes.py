@@ -117,7 +117,7 @@ async def test_a_change_asks_for_its_order_then_for_what_it_would_become_and_res
     assert isinstance(verdict, Forward)
     assert scene.transcript == [ASKS_ORDER, "asked instrument of HK.00700", "written", "forwarded"]
     assert scene.today() == Decimal(90_000)
-    row = scene.ledger.row_of(verdict.asked.decision_id)
+    row = scene.ledger.orders.row_of(verdict.asked.decision_id)
     assert row is not None
     made = row.reservation
     assert (made.kind, made.value, made.added, made.qty) == ("modify", Decimal(40_000), Decimal(100), Decimal(200))
@@ -192,7 +192,7 @@ async def test_disabling_and_deleting_ask_for_the_order_only_and_say_no_quantity
     verdict = await scene.decide(scene.change(op=op))
     assert scene.transcript == [ASKS_ORDER, "written", "forwarded"]
     assert not scene.sent(verdict).HasField("qty")
-    row = scene.ledger.row_of(verdict.asked.decision_id)
+    row = scene.ledger.orders.row_of(verdict.asked.decision_id)
     assert row is not None
     assert (row.reservation.added, row.reservation.value) == (Decimal(0), None)
 
@@ -382,9 +382,9 @@ async def test_a_symbol_taken_off_the_key_while_the_change_is_written_stops_it(t
 async def test_a_combo_asks_for_all_its_legs_side_by_side_and_reserves_their_sum(tmp_path: Path) -> None:
     scene = _of_the_us(Scene(tmp_path, max_order_value=100_000))
     started = time.perf_counter()
-    scene.facts_wait = 0.05
+    scene.facts_wait = 0.3
     verdict = await scene.decide(scene.combo())
-    assert time.perf_counter() - started < 0.15
+    assert time.perf_counter() - started < 0.55
     assert isinstance(verdict, Forward), verdict
     assert sorted(scene.transcript[:4]) == [
         "asked instrument of US.AAPL",
@@ -393,7 +393,7 @@ async def test_a_combo_asks_for_all_its_legs_side_by_side_and_reserves_their_sum
         "asked quote of US.MSFT",
     ]
     assert scene.ledger.usage("bot", time.time()).daily_value == {"USD": Decimal(9000)}
-    row = scene.ledger.row_of(verdict.asked.decision_id)
+    row = scene.ledger.orders.row_of(verdict.asked.decision_id)
     assert row is not None
     assert [(leg.symbol, leg.side, leg.qty) for leg in row.reservation.legs] == [
         ("US.AAPL", Side.BUY, Decimal(10)),

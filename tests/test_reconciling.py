@@ -75,7 +75,7 @@ class World:
         return made
 
     def state(self, made: Reservation) -> State:
-        row = self.ledger.row_of(made.decision_id)
+        row = self.ledger.orders.row_of(made.decision_id)
         assert row is not None
         return row.state
 
@@ -127,7 +127,7 @@ async def test_an_order_whose_reply_was_lost_is_found() -> None:
     world.lists[HK] = [listed(made, 7)]
     await world.reconciling.look()
     assert world.state(made) is State.ACCEPTED
-    assert world.ledger.decision_of(ACCOUNT, 7, "EX7") == made.decision_id
+    assert world.ledger.orders.decision_of(ACCOUNT, 7, "EX7") == made.decision_id
 
 
 async def test_an_order_without_a_tag_is_found_among_all_markets_lists() -> None:
@@ -275,7 +275,7 @@ async def test_a_whole_list_of_hundreds_is_gone_through() -> None:
     world.lists[HK] = [listed(each, 7 + number, 11) for number, each in enumerate(made)]
     await world.reconciling.look()
     assert world.ledger.open_orders("bot") == 0
-    assert world.ledger.unsettled(ACCOUNT) == []
+    assert world.ledger.doubts.unsettled(ACCOUNT) == []
 
 
 async def test_after_a_reconnect_it_looks_at_once_and_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -409,7 +409,7 @@ async def test_memory_is_bounded_and_what_was_lost_is_counted(parts: Parts, monk
 async def test_a_disk_that_hangs_is_given_up_after_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    parts = open_parts(tmp_path, timeout=0.2)
+    parts = open_parts(tmp_path, timeout=0.5)
     parts.recorder.start()
     release = threading.Event()
     target: Any = parts.store if what == "ledger" else parts.log
@@ -418,18 +418,18 @@ async def test_a_disk_that_hangs_is_given_up_after_the_timeout(
     monkeypatch.setattr(target, name, lambda *a, **k: (release.wait(10), real(*a, **k))[1])
     decision_id, made = parts.order()
     began = time.monotonic()
-    with pytest.raises(RecordError, match=r"within 0\.2 s") as caught:
+    with pytest.raises(RecordError, match=r"within 0\.5 s") as caught:
         await parts.recorder.commit(made)
-    assert 0.15 < time.monotonic() - began < 1
+    assert 0.45 < time.monotonic() - began < 2
     assert caught.value.code == f"{what}_unavailable"
     parts.ledger.release(decision_id)
     await asyncio.sleep(0.05)
     began = time.monotonic()
     with pytest.raises(RecordError):
         await parts.recorder.commit(parts.order()[1])
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 0.4
     assert (parts.recorder.ledger_ok, parts.recorder.audit_ok) == (what != "ledger", what != "audit")
-    assert parts.recorder.seconds_behind > 0.2
+    assert parts.recorder.seconds_behind > 0.5
     release.set()
     await until(lambda: parts.recorder.ledger_ok and parts.recorder.audit_ok)
     await parts.recorder.commit(parts.order()[1])
@@ -481,8 +481,8 @@ async def test_a_reservation_without_its_audit_record_was_never_sent(tmp_path: P
     assert parts.used() == 3
     parts.recorder.start()
     assert parts.used() == 2
-    assert [each.decision_id for each in parts.ledger.unsettled(1)] == [recorded]
-    assert parts.ledger.owner_of(1, 7, "") == OrderOwner("bot")
+    assert [each.decision_id for each in parts.ledger.doubts.unsettled(1)] == [recorded]
+    assert parts.ledger.orders.owner_of(1, 7, "") == OrderOwner("bot")
     assert parts.store.find_decision(never) is None
     line = parts.lines()[-1]
     assert (line["reason"], line["decision_id"], line["outcome"]) == ("never_forwarded", never, "reject")

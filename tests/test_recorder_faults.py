@@ -127,7 +127,7 @@ def test_what_was_reported_durable_is_still_counted_after_kill_9(tmp_path: Path,
                 assert used.daily_value["HKD"] == len(rows)
                 assert used.orders_last_minute == len(rows)
                 assert len(rows) <= len(durable) + many * 4, "at most the orders of the last moment may count besides"
-                assert all(ledger.owner_of(1, number, "") for number in mapped)
+                assert all(ledger.orders.owner_of(1, number, "") for number in mapped)
                 await recorder.stop()
                 head = store_head(tmp_path)
                 report = verify([tmp_path / "audit.jsonl"], Head(head[0], head[1]), closed=True)

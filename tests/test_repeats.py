@@ -460,7 +460,7 @@ class Repeating(RuleBasedStateMachine):
     @rule()
     def killed(self) -> None:
         self.world.restart()
-        for made in self.world.ledger.never_forwarded():
+        for made in self.world.ledger.doubts.never_forwarded():
             if made.decision_id not in self.recorded:
                 self.world.ledger.release(made.decision_id)
         self.world.written()

@@ -70,7 +70,7 @@ class Heard:
 
     def buying(self) -> Decimal:
         """Units that the account's orders may still buy."""
-        traded = self.ledger.in_flight(ACCOUNT, "HK.00700", self.ledger.sequence)
+        traded = self.ledger.exposure.in_flight(ACCOUNT, "HK.00700", self.ledger.sequence)
         assert traded is not None
         return traded[0]
 
@@ -80,7 +80,7 @@ class Heard:
         return int(self.used), self.ledger.open_orders("bot")
 
     def state(self, made: Reservation) -> State:
-        row = self.ledger.row_of(made.decision_id)
+        row = self.ledger.orders.row_of(made.decision_id)
         assert row is not None
         return row.state
 
@@ -116,7 +116,7 @@ def test_an_order_that_was_taken_is_its_keys_and_open() -> None:
     heard = Heard()
     made = heard.sent()
     heard.replied(made)
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
     assert heard.ledger.open_orders("bot") == 1
     assert heard.ledger.usage("bot", heard.clock.now).open_orders == 1
 
@@ -245,16 +245,16 @@ def test_an_early_push_is_known_by_its_tag_and_a_combo_by_its_legs() -> None:
         assert heard.state(made) is State.FORWARDED
     heard.settling.pushed(replace(told, legs=as_reported))
     assert heard.state(made) is State.ACCEPTED
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
 
 
 def test_of_a_combo_whose_reply_has_one_id_the_push_tells_the_other() -> None:
     heard = Heard()
     made = heard.sent()
     heard.settling.replied(made.decision_id, PlaceReply(0, "", 0, "EX7"))
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") is None
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") is None
     heard.settling.pushed(order(made))
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
 
 
 def test_a_sale_that_opend_reports_as_a_short_sale_is_the_same_order() -> None:
@@ -281,7 +281,7 @@ def test_a_tag_on_another_order_is_not_believed(other: dict[str, Any]) -> None:
     made = heard.sent()
     heard.settling.pushed(order(made, **other))
     assert heard.state(made) is State.FORWARDED
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") is None
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") is None
 
 
 @pytest.mark.parametrize(
@@ -303,11 +303,11 @@ def test_two_orders_alike_are_told_apart_by_their_replies_only() -> None:
     mine, theirs = heard.sent(remark="same"), heard.sent(remark="same", key_id="other")
     for number in (7, 8):
         heard.settling.pushed(order(mine, number))
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") is None
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") is None
     heard.replied(theirs, 7)
     heard.settling.pushed(order(mine, 8))
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("other")
-    assert heard.ledger.owner_of(ACCOUNT, 8, "") == OrderOwner("bot")
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("other")
+    assert heard.ledger.orders.owner_of(ACCOUNT, 8, "") == OrderOwner("bot")
 
 
 def test_a_reply_that_names_another_order_takes_back_what_was_heard_of_the_first() -> None:
@@ -317,7 +317,7 @@ def test_a_reply_that_names_another_order_takes_back_what_was_heard_of_the_first
     assert heard.counts == (0, 0)
     heard.replied(made, 8)
     assert heard.counts == (1000, 1)
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") is None
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") is None
 
 
 # Lists
@@ -382,7 +382,7 @@ def test_as_many_orders_alike_as_reservations_of_one_key_are_settled() -> None:
         heard.lost(each)
     _list(heard, [order(made[0], 8, OrderStatus.FILLED_ALL, created=NOON + 2), order(made[0], 7, created=NOON + 1)])
     assert [heard.state(each) for each in made] == [State.ACCEPTED] * 2
-    assert heard.ledger.decision_of(ACCOUNT, 7, "") == made[0].decision_id, "the older is the older one's"
+    assert heard.ledger.orders.decision_of(ACCOUNT, 7, "") == made[0].decision_id, "the older is the older one's"
     assert heard.ledger.open_orders("bot") == 1
     assert heard.told() == [("success", each.decision_id) for each in made]
 
@@ -392,7 +392,7 @@ def test_orders_alike_of_two_keys_stay_nobodys() -> None:
     mine, theirs = heard.sent(remark="same"), heard.sent(remark="same", key_id="other")
     _list(heard, [order(mine, 7), order(mine, 8)])
     assert heard.state(mine) is heard.state(theirs) is State.FORWARDED
-    assert heard.ledger.owner_of(ACCOUNT, 7, "") is heard.ledger.owner_of(ACCOUNT, 8, "") is None
+    assert heard.ledger.orders.owner_of(ACCOUNT, 7, "") is heard.ledger.orders.owner_of(ACCOUNT, 8, "") is None
 
 
 def test_a_change_whose_reply_was_lost_is_settled_once_the_order_shows_it() -> None:
@@ -417,7 +417,7 @@ def test_an_order_that_is_listed_no_longer_has_ended_but_never_one_that_may_only
     heard.clock.pass_(61)
     young = heard.sent()
     heard.replied(young, 8)
-    assert heard.ledger.unlisted(ACCOUNT, {9, "EX9"}, heard.ledger.moment()) == [(7, "EX7")]
+    assert heard.ledger.doubts.unlisted(ACCOUNT, {9, "EX9"}, heard.ledger.moment()) == [(7, "EX7")]
     heard.settling.gone(ACCOUNT, 7, "EX7")
     assert heard.ledger.open_orders("bot") == 2
     assert heard.used == 3000, "absence gives nothing back"
@@ -429,7 +429,7 @@ def test_an_order_under_either_of_its_ids_in_the_list_is_not_missing() -> None:
     heard.replied(heard.sent())
     heard.clock.pass_(61)
     for listed in ({7}, {"EX7"}):
-        assert heard.ledger.unlisted(ACCOUNT, listed, heard.ledger.moment()) == []
+        assert heard.ledger.doubts.unlisted(ACCOUNT, listed, heard.ledger.moment()) == []
 
 
 def test_a_list_that_was_asked_for_before_the_order_says_nothing_by_its_absence() -> None:
@@ -437,7 +437,7 @@ def test_a_list_that_was_asked_for_before_the_order_says_nothing_by_its_absence(
     asked = heard.ledger.moment()
     heard.replied(heard.sent())
     heard.clock.pass_(3600)
-    assert heard.ledger.unlisted(ACCOUNT, set(), asked) == []
+    assert heard.ledger.doubts.unlisted(ACCOUNT, set(), asked) == []
 
 
 def _list(heard: Heard, orders: list[PushSubject]) -> None:
@@ -512,11 +512,11 @@ def _after(said: Any, remark: str | None) -> tuple[Any, ...]:
         word(heard, made)
     found = []
     for each in (heard, heard.restarted()):
-        row = each.ledger.row_of(made.decision_id)
+        row = each.ledger.orders.row_of(made.decision_id)
         assert row is not None
         found.append((
             row.state, row.order_id, row.order_id_ex, row.ended is not None, each.used,
-            each.ledger.open_orders("bot"), each.ledger.owner_of(ACCOUNT, 7, "EX7"),
+            each.ledger.open_orders("bot"), each.ledger.orders.owner_of(ACCOUNT, 7, "EX7"),
         ))  # fmt: skip
     told = len(heard.records) + heard.answers
     assert [outcome for outcome, _ in heard.told()].count("failure") <= 1

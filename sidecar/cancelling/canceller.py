@@ -234,9 +234,9 @@ class Canceller:
 
     def _owned(self, key_id: str, acc_id: int) -> Callable[[Listed], bool]:
         def owned(listed: Listed) -> bool:
-            owner = self._ledger.owner_of(acc_id, listed.order_id, listed.order_id_ex)
+            owner = self._ledger.orders.owner_of(acc_id, listed.order_id, listed.order_id_ex)
             if owner is None and listed.remark:
-                owner = self._ledger.owner_by_remark(listed.remark)  # its reply was never seen
+                owner = self._ledger.orders.owner_by_remark(listed.remark)  # its reply was never seen
             return owner is not None and owner.key_id == key_id
 
         return owned

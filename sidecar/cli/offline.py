@@ -127,10 +127,10 @@ def _remembered(ledger: Ledger, wanted: Described, facts: Facts) -> Facts:
     if account is None or named is None:
         return facts
     ids = account.acc_id, named.order_id, named.order_id_ex
-    owner: OrderOwner | None = ledger.owner_of(*ids)
-    facts = replace(facts, order_owner=owner, approved=ledger.approved(*ids))
-    decision_id = ledger.decision_of(*ids)
-    placed = None if decision_id is None else ledger.row_of(decision_id)
+    owner: OrderOwner | None = ledger.orders.owner_of(*ids)
+    facts = replace(facts, order_owner=owner, approved=ledger.orders.approved(*ids))
+    decision_id = ledger.orders.decision_of(*ids)
+    placed = None if decision_id is None else ledger.orders.row_of(decision_id)
     if isinstance(intent, ModifyOrder) and placed is not None and placed.ended is None:
         facts = replace(facts, resting=_resting(placed, intent, facts))
     return facts
@@ -158,7 +158,7 @@ def _position(ledger: Ledger | None, order: PlaceOrder, held: Decimal | None) ->
     if ledger is None:
         return Position(sellable, _ZERO, net=held, open_buys=_ZERO, open_sells=_ZERO)
     account, symbol, sequence = order.account.acc_id, order.security.symbol, ledger.sequence
-    buys, sells = ledger.in_flight(account, symbol, sequence) or (None, None)
+    buys, sells = ledger.exposure.in_flight(account, symbol, sequence) or (None, None)
     return Position(sellable, sells, net=held, open_buys=buys, open_sells=sells)
 
 

@@ -109,10 +109,11 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._held)
 
-    def find(self, key_id: str, token: str, *, look_up: bool) -> Attempt | None:
-        """The first write under this key, None if there was none that may have been sent. Raises RecordError.
+    def find(self, key_id: str, token: str, *, look_up: bool = True) -> Attempt | None:
+        """The first write of this key under this idempotency key, None if there was none that may have been sent.
 
-        Without `look_up` it is told from memory alone: right for what does no harm when it is sent twice.
+        Raises RecordError where only the store could tell and cannot be read. Without `look_up` it is told from memory
+        alone, and an older one may be missed: right for what does no harm when it is sent twice.
         """
         held = self._held.get((key_id, token))
         if held is None and look_up:
@@ -127,7 +128,8 @@ class Attempts:
         return attempt
 
     def begun(self, attempt: Attempt, *, write: bool) -> None:
-        """`write` False: it need not outlive the process as long as it has no outcome."""
+        """`write`: it is an order, and is on disk when the reservation made next is. Else it need not outlive the process
+        as long as it has no outcome."""
         self._held[attempt.key] = _Held(attempt, self._elapsed(), own=True, staged=write)
         self._held.move_to_end(attempt.key)
         if write:
@@ -135,7 +137,7 @@ class Attempts:
         self._forget_old()
 
     def ended(self, attempt: Attempt, outcome: bytes) -> None:
-        """OpenD answered it."""
+        """OpenD answered it, with this whole protobuf Response."""
         held = self._held.get(attempt.key)
         if held is not None:
             if (
@@ -149,7 +151,7 @@ class Attempts:
         self._stage(attempt.key, replace(attempt, outcome=outcome))
 
     def dropped(self, attempt: Attempt) -> None:
-        """It was never sent: its key is free again."""
+        """It was never sent: its idempotency key is free again."""
         held = self._held.get(attempt.key)
         if held is None or held.attempt != attempt:
             return

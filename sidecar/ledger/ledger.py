@@ -1,5 +1,5 @@
-"""What every key has used and whose every order is: the truth, in memory, with the changes that must be written.
-Writes nothing itself.
+"""What every key has used, and what happens to a reservation: the truth, in memory, with the changes that must be written.
+Writes nothing itself; what else is asked of it, `exposure`, `known_orders` and `doubts` answer, which change no reservation.
 
 Used from the event loop's thread only. Everything is a plain `def` and takes microseconds, so that a gate can look at
 the usage, decide and reserve without anything happening in between.
@@ -9,39 +9,33 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 
 from sidecar.intents.model import PlaceCombo, PlaceOrder
 from sidecar.ledger import clock
-from sidecar.ledger.attempts import DEFAULT_KEPT, Attempt, Attempts
+from sidecar.ledger.attempts import DEFAULT_KEPT, Attempts
 from sidecar.ledger.book import Book
-from sidecar.ledger.open_orders import units
+from sidecar.ledger.doubts import Doubts
+from sidecar.ledger.exposure import Exposure
+from sidecar.ledger.known_orders import KnownOrders
 from sidecar.ledger.orders import placed_by
 from sidecar.ledger.reservation import Change, ChangeKey, Dropped, Reservation, Row, State, Store
 from sidecar.ledger.timeline import KEPT, Timeline
-from sidecar.ledger.use import EXACT, WINDOW, Entry, KeyUse
-from sidecar.policy.usage import Approved, OrderOwner, Usage
+from sidecar.ledger.use import WINDOW, Entry, KeyUse
+from sidecar.policy.usage import Usage
 
 DAY = 86_400.0
 DAYS_KEPT = 8
 """Days whose totals stay in memory, so that a clock set back still finds them."""
-SHOWN_AFTER = 60.0
-"""Seconds after which a list of OpenD's that is asked for is sure to show what was settled before."""
-_LONGEST_ID = 20
-"""Digits of the largest `orderID`, which is a uint64."""
-NOBODY = OrderOwner(key_id="")
-"""The owner when the two ids of a request name two different orders. No key can have the empty id, so it is nobody's
-own."""
 
 
 class Ledger:
-    """Counts reservations per key and maps orders to keys.
+    """Counts reservations per key, and takes in what became of them.
 
     `day_start` gives the start of the day that a moment belongs to, both in unix seconds. `elapsed` is a clock that
     never goes back; `now` the unix time at which the ledger is opened; `attempts_kept` the seconds for which idempotency
-    keys are remembered. Opening raises RecordError if the store cannot be read, and later only `attempt` does.
+    keys are remembered. Opening raises RecordError if the store cannot be read, and later only `attempts` does.
 
     INVARIANT: every change is in memory before the call returns; `take` hands what is to be written to the recorder.
     """
@@ -62,6 +56,9 @@ class Ledger:
         self._keys: defaultdict[str, KeyUse] = defaultdict(KeyUse)
         self._staged: dict[ChangeKey, Change] = {}
         self._timeline = Timeline(elapsed)
+        self.exposure = Exposure(self._book, self._timeline)
+        self.orders = KnownOrders(self._book)
+        self.doubts = Doubts(self._book)
         self._newest_day = 0.0
         self._counted_since = 0.0
         self.on_staged: Callable[[], None] | None = None
@@ -69,7 +66,7 @@ class Ledger:
         now = time.time() if now is None else now
         self._opened = now, elapsed()
         self._watch = clock.ClockWatch(now, elapsed(), self._load(now))
-        self._attempts = Attempts(
+        self.attempts = Attempts(
             store, kept=attempts_kept, now=now, elapsed=elapsed, stage=self._stage,
             unstage=lambda key: self._staged.pop(key, None) is not None, was_reserved=self._was_reserved,
         )  # fmt: skip
@@ -112,54 +109,9 @@ class Ledger:
         """The sequence as it was so many seconds ago (at most `timeline.KEPT`): for a fact that may lag behind by that."""
         return self._timeline.before(seconds)
 
-    def reserved_since(self, acc_id: int, sequence: int) -> list[Reservation]:
-        """The account's reservations in force that a fact asked for at `sequence` may not show: the later ones, the
-        unsettled ones, and those settled later, whose orders may have reached OpenD only after it answered.
-
-        At most the reservations in memory are looked through; those made since `sequence` always are, and those settled
-        since if it was reached within `timeline.KEPT` seconds.
-        """
-        found = {entry.reservation.decision_id: entry for entry in self._not_shown(acc_id, sequence)}
-        return [entry.reservation for entry in sorted(found.values(), key=lambda entry: entry.sequence)]
-
-    def _not_shown(self, acc_id: int, sequence: int) -> Iterator[Entry]:
-        """Possibly some more than once."""
-        yield from self._book.unsettled(acc_id)
-        for entry in reversed(self._book):
-            if entry.sequence <= sequence and entry.state.settled:
-                break
-            if entry.reservation.acc_id == acc_id and entry.state.counts_in_daily_value and entry.sequence > sequence:
-                yield entry
-        for entry in self._timeline.settled_since(acc_id, sequence):
-            if entry.state.counts_in_daily_value:
-                yield entry
-
-    def selling_since(self, acc_id: int, symbol: str, sequence: int) -> Decimal | None:
-        """Units of a symbol that every key's sells of the account reserve beyond a fact asked for at `sequence`.
-
-        None where it cannot be told: of a combo whose legs were not kept.
-        """
-        traded = units(self.reserved_since(acc_id, sequence), symbol)
-        return None if traded is None else traded[1]
-
-    def in_flight(self, acc_id: int, symbol: str, sequence: int) -> tuple[Decimal, Decimal] | None:
-        """Units of a symbol that every key's orders of the account may still buy and sell, beside a fact about its holdings
-        that was asked for at `sequence`: the open orders whole, whatever is filled of them, and what ended too late for the
-        fact to be sure to show it. None as for `selling_since`.
-        """
-        ended = {
-            entry.reservation.decision_id: entry.reservation
-            for entry in (*self._not_shown(acc_id, sequence), *self._timeline.ended_since(acc_id, sequence))
-            if entry.state.counts_in_daily_value and not entry.is_open
-        }
-        working, over = self._book.open.units(acc_id, symbol), units(ended.values(), symbol)
-        if working is None or over is None:
-            return None
-        return EXACT.add(working[0], over[0]), EXACT.add(working[1], over[1])
-
-    def sales_kept_back(self, acc_id: int, symbol: str) -> bool:
-        """Whether an open order of the account sells the symbol only when a trigger or a time comes."""
-        return self._book.open.sales_kept_back(acc_id, symbol)
+    def moment(self) -> float:
+        """Now, on the clock by which lists of OpenD's are dated."""
+        return self._elapsed()
 
     # The life of a reservation
 
@@ -236,6 +188,20 @@ class Ledger:
         """The order was reported as failed with nothing filled: as `refused_by_opend`, also after `accepted`."""
         self._give_back(decision_id, State.FAILED)
 
+    def named(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
+        """Whether the ledger knows who placed the order. Of one it knows by one id only, it learns the other."""
+        entry = placed_by(self._book.of_order(acc_id, order_id, order_id_ex))
+        if entry is None:
+            return False
+        if (order_id and not entry.order_id) or (order_id_ex and not entry.order_id_ex):
+            self._book.rename(entry, entry.order_id or order_id, entry.order_id_ex or order_id_ex)
+            self._stage(entry.reservation.decision_id, entry.row())
+        return True
+
+    def note_cancel(self, key_id: str, now: float) -> None:
+        """Count a cancel; in memory only, because a cancel must not need the disk."""
+        self._keys[key_id].cancels.append(self._elapsed())
+
     # The end of an order
 
     def order_ended(self, acc_id: int, order_id: int, order_id_ex: str) -> list[str]:
@@ -252,44 +218,11 @@ class Ledger:
         enabled = [
             one.sequence
             for one in entries
-            if one.reservation.kind == "enable" and one.is_open and not (listed is not None and _shown(one, listed))
+            if one.reservation.kind == "enable"
+            and one.is_open
+            and not (listed is not None and one.surely_listed(listed))
         ]
         return self._end([one for one in entries if not enabled or one.sequence < min(enabled)])
-
-    def moment(self) -> float:
-        """Now, on the clock by which lists of OpenD's are dated."""
-        return self._elapsed()
-
-    def accounts_in_doubt(self) -> frozenset[int]:
-        """Those with orders that may be open; one whose fate is not known may."""
-        return self._book.open.accounts
-
-    def unsettled_since(self, at: float) -> int:
-        """How many orders and changes that were approved before then (unix seconds) OpenD has not said whether it took."""
-        return sum(1 for entry in self._book.all_unsettled() if entry.reservation.at < at)
-
-    def unlisted(self, acc_id: int, listed: Container[int | str], at: float) -> list[tuple[int, str]]:
-        """The ids of open orders that are missing in the whole list of OpenD's that was asked for at that moment, although
-        OpenD named them `SHOWN_AFTER` seconds before or earlier. `listed`: every id in it, of both kinds.
-
-        OpenD keeps an order in its list as long as it works, and drops it some day after it ended: such an order has ended,
-        and the push that said so was lost. What was reserved for it stays used. An order that OpenD never named is not
-        among them: that it is not listed says nothing about where it is.
-        """
-        found: dict[tuple[int, str], bool] = {}
-        for entry in self._book.open.of_account(acc_id):
-            ids = entry.order_id, entry.order_id_ex
-            if any(ids) and not any(one and one in listed for one in ids):
-                found[ids] = found.get(ids, True) and _shown(entry, at)
-        return [ids for ids, shown in found.items() if shown]
-
-    def unheard_of(self, acc_id: int, at: float) -> list[Reservation]:
-        """Orders that OpenD never named, made a day or more before a list that was asked for at that moment."""
-        return [
-            entry.reservation
-            for entry in self._book.unsettled(acc_id)
-            if entry.reservation.kind == "place" and entry.elapsed <= at - DAY
-        ]
 
     def presumed_gone(self, decision_id: str) -> None:
         """It is open no longer, nor under way; what was reserved for it stays used. Should OpenD name it yet, it is open
@@ -329,137 +262,6 @@ class Ledger:
         now, at = self._opened
         return now + (self._elapsed() - at)
 
-    def note_cancel(self, key_id: str, now: float) -> None:
-        """Count a cancel; in memory only, because a cancel must not need the disk."""
-        self._keys[key_id].cancels.append(self._elapsed())
-
-    # Repeated writes
-
-    def attempt(self, key_id: str, token: str, *, look_up: bool = True) -> Attempt | None:
-        """The first write of this key under this idempotency key, None if there was none that may have been sent.
-
-        Raises RecordError where only the store could tell and cannot be read. Without `look_up` the store is not asked,
-        and an older one may be missed.
-        """
-        return self._attempts.find(key_id, token, look_up=look_up)
-
-    def attempt_begun(self, attempt: Attempt, *, reserves: bool) -> None:
-        """`reserves`: it is an order, and is on disk when the reservation made next is. Else it is written once it has an
-        outcome."""
-        self._attempts.begun(attempt, write=reserves)
-
-    def attempt_ended(self, attempt: Attempt, outcome: bytes) -> None:
-        """OpenD answered it, with this whole protobuf Response."""
-        self._attempts.ended(attempt, outcome)
-
-    def attempt_dropped(self, attempt: Attempt) -> None:
-        """It was never sent: its idempotency key is free again."""
-        self._attempts.dropped(attempt)
-
-    def row_of(self, decision_id: str) -> Row | None:
-        """The reservation made under this decision and how far it has come; None where there is none, or it cannot be
-        looked up."""
-        entry = self._book.find(decision_id)
-        return None if entry is None else entry.row()
-
-    def _was_reserved(self, decision_id: str) -> bool:
-        return self._book.get(decision_id) is not None or self._store.find_decision(decision_id) is not None
-
-    # Whose order
-
-    def owner_of(self, acc_id: int, order_id: int, order_id_ex: str) -> OrderOwner | None:
-        """The key that placed the order, None for an order the ledger does not know. 0 and "" mean not given.
-
-        SECURITY: ids that name two different orders give `NOBODY`. An id the ledger does not know, next to one it does,
-        cannot be checked here: forward only one of the two. A text that is a number counts as both ids: the SDKs write
-        whatever they are given into `order_id_ex`, and OpenD may take it for either.
-        """
-        by_id = placed_by(self._book.of_order(acc_id, order_id or _as_number(order_id_ex), ""))
-        by_ex = placed_by(self._book.of_order(acc_id, 0, order_id_ex))
-        if by_id is not None and by_ex is not None and by_id is not by_ex:
-            return NOBODY
-        entry = by_ex or by_id
-        return None if entry is None else OrderOwner(entry.reservation.key_id)
-
-    def decision_of(self, acc_id: int, order_id: int, order_id_ex: str) -> str | None:
-        """The decision under which the order was placed, None for an order the ledger does not know."""
-        placed = placed_by(self._book.of_order(acc_id, order_id, order_id_ex))
-        return None if placed is None else placed.reservation.decision_id
-
-    def owner_by_remark(self, remark: str) -> OrderOwner | None:
-        """The key whose decision tagged the order, None if the remark is no tag of ours (`#<decision id>`).
-
-        Says nothing about a client's own remark: match those against `unsettled`.
-        """
-        entry = self._book.find(remark[1:]) if remark.startswith("#") else None
-        if entry is None or entry.reservation.remark != remark or entry.reservation.kind != "place":
-            return None
-        return OrderOwner(entry.reservation.key_id)
-
-    def named(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
-        """Whether the ledger knows who placed the order. Of one it knows by one id only, it learns the other."""
-        entry = placed_by(self._book.of_order(acc_id, order_id, order_id_ex))
-        if entry is None:
-            return False
-        if (order_id and not entry.order_id) or (order_id_ex and not entry.order_id_ex):
-            self._book.rename(entry, entry.order_id or order_id, entry.order_id_ex or order_id_ex)
-            self._stage(entry.reservation.decision_id, entry.row())
-        return True
-
-    def unnamed(self, acc_id: int, decision_id: str) -> Reservation | None:
-        """The order of the account that was placed under this decision, as long as OpenD has not named it."""
-        entry = self._book.get(decision_id)
-        if entry is None or entry.reservation.kind != "place" or entry.reservation.acc_id != acc_id:
-            return None
-        return None if entry.order_id or entry.order_id_ex else entry.reservation
-
-    def changing(self, decision_id: str, acc_id: int, order_id: int, order_id_ex: str) -> Reservation | None:
-        """The change of that order that was approved under this decision, while its fate is not known."""
-        entry = self._book.get(decision_id)
-        if entry is None or entry.state.settled or entry.reservation.kind == "place":
-            return None
-        if entry.reservation.acc_id != acc_id:
-            return None
-        same = (order_id and entry.order_id == order_id) or (order_id_ex and entry.order_id_ex == order_id_ex)
-        return entry.reservation if same else None
-
-    def unsettled(self, acc_id: int) -> list[Reservation]:
-        """The account's reservations whose fate is not known, oldest first."""
-        return [entry.reservation for entry in self._book.unsettled(acc_id)]
-
-    def is_open(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
-        """Whether the order is one of those that `in_flight` counts whole."""
-        return any(entry.is_order and entry.is_open for entry in self._book.of_order(acc_id, order_id, order_id_ex))
-
-    def approved(self, acc_id: int, order_id: int, order_id_ex: str) -> Approved | None:
-        """What the order was approved for: the smallest total quantity it may have, by the last approval that OpenD answered
-        and by those it has not, which may be carried out in any order or not at all; and the value that was counted for it
-        for good, which its highest total is not above: what it was placed with and every increase that OpenD took since (to
-        enable it again is no increase). None for an order not known here.
-        """
-        entries = [
-            entry for entry in self._book.of_order(acc_id, order_id, order_id_ex) if entry.state.counts_in_daily_value
-        ]
-        if not entries:
-            return None
-        placed = placed_by(entries)
-        answered = [entry.reservation for entry in entries if entry.state.settled]
-        waiting = [entry.reservation for entry in entries if not entry.state.settled]
-        last = sorted(answered, key=lambda one: (one.at, one.decision_id))[-1:]
-        known = Approved(
-            min(one.qty for one in (*last, *waiting)), side=None if placed is None else placed.reservation.side
-        )
-        # INVARIANT: no increase is measured from one that OpenD may yet refuse, and whose value would then be given back
-        valued = [placed.reservation] if placed is not None else []
-        valued += [one for one in answered if one.kind == "modify"]
-        currencies = {one.currency for one in valued if one.value is not None}
-        if len(currencies) != 1:
-            return known
-        total = Decimal(0)
-        for one in valued:
-            total = EXACT.add(total, one.value or Decimal(0))
-        return replace(known, value=total, currency=currencies.pop())
-
     # For the recorder
 
     def take(self) -> dict[ChangeKey, Change]:
@@ -478,10 +280,6 @@ class Ledger:
     def in_memory(self) -> list[Reservation]:
         """The reservations of the last `DAYS_KEPT` days, as far as they are kept in memory, oldest first."""
         return [entry.reservation for entry in self._book]
-
-    def never_forwarded(self) -> list[Reservation]:
-        """Reservations that no one has said were forwarded; after a restart, those that may never have been sent."""
-        return [entry.reservation for entry in self._book.all_unsettled() if entry.state is State.RESERVED]
 
     # Inside
 
@@ -544,20 +342,11 @@ class Ledger:
             self._keys[entry.reservation.key_id].take_value(entry)
         self._change(entry, state)
 
+    def _was_reserved(self, decision_id: str) -> bool:
+        return self._book.get(decision_id) is not None or self._store.find_decision(decision_id) is not None
+
     def _stage(self, key: ChangeKey, change: Change) -> None:
         first = not self._staged
         self._staged[key] = change
         if first and self.on_staged is not None:
             self.on_staged()
-
-
-def _as_number(order_id_ex: str) -> int:
-    """The `orderID` that this text could be meant as; 0 for none."""
-    number = int(order_id_ex) if order_id_ex.isdecimal() and len(order_id_ex) <= _LONGEST_ID else 0
-    return number if number < 2**64 else 0
-
-
-def _shown(entry: Entry, at: float) -> bool:
-    """Whether a list that was asked for at that moment must show it, if OpenD has it."""
-    known = entry.elapsed if entry.settled_at is None else entry.settled_at
-    return known <= at - SHOWN_AFTER

@@ -13,6 +13,8 @@ from sidecar.policy.usage import Usage
 
 WINDOW = 60.0
 """Seconds of the rate window."""
+LISTED_AFTER = 60.0
+"""Seconds after which a list of OpenD's that is asked for is sure to show what was settled before."""
 MOST_CANCELS = 10_000
 """A key's cancels in one window are counted up to here."""
 
@@ -50,6 +52,11 @@ class Entry:
     def is_order(self) -> bool:
         """Whether it put an order on the market, or back there; a modify changes one that is there."""
         return self.reservation.kind != "modify"
+
+    def surely_listed(self, at: float) -> bool:
+        """Whether a list that was asked for at that moment must show it, if OpenD has it."""
+        known = self.elapsed if self.settled_at is None else self.settled_at
+        return known <= at - LISTED_AFTER
 
     def row(self) -> Row:
         return Row(self.reservation, self.state, self.order_id, self.order_id_ex, self.ended)

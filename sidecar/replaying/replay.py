@@ -199,13 +199,13 @@ class Replay:
         facts = Facts(account=account, trading=ACTIVE)
         if not isinstance(intent, ModifyOrder | CancelOrder):
             return facts
-        owner = ledger.owner_of(one.acc_id, *one.ids)
+        owner = ledger.orders.owner_of(one.acc_id, *one.ids)
         if one.reason == Code.NOT_OWN_ORDER:
             owner = owner or OrderOwner("")
         facts = replace(facts, order_owner=owner)
         if isinstance(intent, CancelOrder) or one.order is None:
             return facts
-        approved = ledger.approved(one.acc_id, *one.ids)
+        approved = ledger.orders.approved(one.acc_id, *one.ids)
         before = one.order if approved is None or approved.qty is None else replace(one.order, qty=approved.qty)
         return replace(facts, approved=approved, resting=RestingOrder(before, *one.ids))
 
@@ -256,7 +256,7 @@ class Replay:
             return
         if intent is None or (isinstance(intent, ModifyOrder) and facts.resting is None):
             return
-        if ledger.row_of(one.decision) is None:
+        if ledger.orders.row_of(one.decision) is None:
             ledger.reserve(reservation_of(one.decision, one.key_id, self._at, intent, facts, verdict.decision, ""))
             ledger.forwarded(one.decision)
 
@@ -273,7 +273,7 @@ class Replay:
     def _ended(self, ledger: Ledger, one: Recorded) -> None:
         """OpenD's answer, to what would have been sent."""
         self._allowed.pop(one.decision, None)
-        if ledger.row_of(one.decision) is None:
+        if ledger.orders.row_of(one.decision) is None:
             if one.outcome == "success" and isinstance(one.intent, PlaceOrder | PlaceCombo):
                 self._never_placed.update(_keys_of(one))
         elif one.outcome == "success":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ class World:
         self.canceller = Canceller(
             means=means(self.opend, **self.limit),
             accounts=self,  # type: ignore[arg-type]
-            ledger=self,  # type: ignore[arg-type]
+            ledger=SimpleNamespace(orders=self),  # type: ignore[arg-type]
             recorder=self,  # type: ignore[arg-type]
             metrics=Metrics(),
             revision=lambda: "r1",

@@ -229,7 +229,7 @@ async def test_an_answer_under_another_id_does_not_use_up_the_orders_own_answer(
         client = await world.client(ALICE)
         twister.twist = only(2202, lambda serial, data: [frame.build(1002, serial, b"\x08\x00"), data])
         assert (await client.place(timeout=3)).ret_type == 0
-        assert world.app.ledger.unsettled(HK_PAPER) == []
+        assert world.app.ledger.doubts.unsettled(HK_PAPER) == []
 
 
 async def test_a_late_answer_settles_the_order_it_belongs_to(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Book:
 
     @property
     def approved(self) -> Approved | None:
-        by_id, by_ex = self.ledger.approved(ACCOUNT, 7, ""), self.ledger.approved(ACCOUNT, 0, "EX7")
+        by_id, by_ex = self.ledger.orders.approved(ACCOUNT, 7, ""), self.ledger.orders.approved(ACCOUNT, 0, "EX7")
         assert by_id == by_ex, "by either id it is the same order"
         return by_id
 
@@ -53,8 +53,8 @@ def test_an_order_is_approved_for_what_it_was_placed_with() -> None:
 
 
 def test_an_order_nobody_placed_here_is_not_known() -> None:
-    assert Book().ledger.approved(ACCOUNT, 8, "EX8") is None
-    assert Book().ledger.approved(1, 7, "EX7") is None
+    assert Book().ledger.orders.approved(ACCOUNT, 8, "EX8") is None
+    assert Book().ledger.orders.approved(1, 7, "EX7") is None
 
 
 def test_increases_add_up_to_the_highest_total() -> None:
@@ -126,11 +126,13 @@ def test_an_order_placed_while_no_limit_asked_for_its_value_has_none() -> None:
     made = reservation(value=None)
     plain.reserve(made)
     plain.accepted(made.decision_id, 7, "EX7")
-    assert plain.approved(ACCOUNT, 7, "") == approved(10, None)
+    assert plain.orders.approved(ACCOUNT, 7, "") == approved(10, None)
     raised = reservation(made.at + 1, kind="modify", qty=Decimal(12), value=Decimal(1200), order_id_ex="EX7")
     plain.reserve(raised)
     plain.accepted(raised.decision_id, 0, "EX7")
-    assert plain.approved(ACCOUNT, 7, "") == approved(12, 1200), "what was valued later is the highest that is known"
+    assert plain.orders.approved(ACCOUNT, 7, "") == approved(12, 1200), (
+        "what was valued later is the highest that is known"
+    )
 
 
 def test_values_in_two_currencies_do_not_add_up() -> None:
@@ -155,7 +157,7 @@ def test_it_is_the_same_after_a_restart() -> None:
 def test_an_order_that_left_memory_is_still_measured_by_what_it_was_approved_for() -> None:
     book = Book()
     book.ledger.accepted(book.changed(15, 500), 0, "EX7")
-    assert _forgotten(book).approved(ACCOUNT, 0, "EX7") == approved(15, 1500)
+    assert _forgotten(book).orders.approved(ACCOUNT, 0, "EX7") == approved(15, 1500)
 
 
 def _forgotten(book: Book) -> Ledger:

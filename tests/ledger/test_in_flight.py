@@ -21,7 +21,7 @@ LAG = 3.0
 
 def in_flight(ledger: Ledger, symbol: str = SYMBOL, sequence: int | None = None) -> tuple[int, int] | None:
     """Bought and sold, beside a fact of this very moment."""
-    found = ledger.in_flight(ACCOUNT, symbol, ledger.sequence if sequence is None else sequence)
+    found = ledger.exposure.in_flight(ACCOUNT, symbol, ledger.sequence if sequence is None else sequence)
     return None if found is None else (int(found[0]), int(found[1]))
 
 
@@ -54,16 +54,18 @@ def test_a_sale_that_waits_for_its_trigger_is_told_as_long_as_it_is_open() -> No
     ledger = open_ledger()
     placed(ledger, 1, side=Side.SELL)
     placed(ledger, 2, side=Side.BUY, order_type=OrderType.STOP)
-    assert not ledger.sales_kept_back(ACCOUNT, SYMBOL)
+    assert not ledger.exposure.sales_kept_back(ACCOUNT, SYMBOL)
     placed(ledger, 3, side=Side.SELL, order_type=OrderType.STOP, key_id="other")
     more = reservation(
         NOON, side=Side.SELL, order_type=OrderType.STOP, kind="modify", adds=Decimal(1), order_id=3, order_id_ex="EX3"
     )
     ledger.reserve(more)
-    assert ledger.sales_kept_back(ACCOUNT, SYMBOL)
-    assert not ledger.sales_kept_back(ACCOUNT, "HK.09988") and not ledger.sales_kept_back(ACCOUNT + 1, SYMBOL)
+    assert ledger.exposure.sales_kept_back(ACCOUNT, SYMBOL)
+    assert not ledger.exposure.sales_kept_back(ACCOUNT, "HK.09988") and not ledger.exposure.sales_kept_back(
+        ACCOUNT + 1, SYMBOL
+    )
     ledger.order_ended(ACCOUNT, 3, "EX3")
-    assert not ledger.sales_kept_back(ACCOUNT, SYMBOL)
+    assert not ledger.exposure.sales_kept_back(ACCOUNT, SYMBOL)
 
 
 def test_a_combo_counts_by_its_legs() -> None:
@@ -90,7 +92,7 @@ def test_changes_count_by_what_they_add_as_long_as_the_order_is_open() -> None:
     assert ledger.open_orders("bot") == 1
     ledger.order_ended(ACCOUNT, 1, "")
     assert in_flight(ledger) == (0, 0)
-    assert ledger.unsettled(ACCOUNT) == []
+    assert ledger.doubts.unsettled(ACCOUNT) == []
 
 
 def test_changes_of_an_order_that_no_key_placed_end_with_it_whichever_id_they_name() -> None:
@@ -123,7 +125,7 @@ def test_an_order_that_ended_after_the_fact_was_asked_for_may_not_be_in_it_yet()
     ledger.order_ended(ACCOUNT, 1, "EX1")
     assert in_flight(ledger, sequence=asked) == (10, 0)
     assert in_flight(ledger) == (0, 0)
-    assert ledger.selling_since(ACCOUNT, SYMBOL, asked) == 0, "what can be sold shows it as long as it works"
+    assert ledger.exposure.selling_since(ACCOUNT, SYMBOL, asked) == 0, "what can be sold shows it as long as it works"
 
 
 def test_over_a_restart_the_open_stay_open_the_ended_ended_and_the_just_ended_count() -> None:

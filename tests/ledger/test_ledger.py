@@ -9,7 +9,8 @@ from ledger_making import ACCOUNT, NOON, Clock, MemoryStore, open_ledger, reserv
 
 from sidecar.errors import RecordError
 from sidecar.ledger import book
-from sidecar.ledger.ledger import NOBODY, Ledger
+from sidecar.ledger.known_orders import NOBODY
+from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import Dropped, Row, State
 from sidecar.policy.usage import OrderOwner, Usage
 
@@ -67,7 +68,7 @@ def test_a_released_reservation_leaves_rate_and_daily_value() -> None:
     usage = ledger.usage("bot", NOON)
     assert usage.orders_last_minute == 1
     assert usage.daily_value == {"HKD": Decimal(1000)}
-    assert ledger.unsettled(ACCOUNT) == [kept]
+    assert ledger.doubts.unsettled(ACCOUNT) == [kept]
 
 
 def test_releasing_twice_or_something_unknown_changes_nothing() -> None:
@@ -109,7 +110,7 @@ def test_a_failure_that_comes_before_the_reply_is_not_undone_by_it() -> None:
     ledger.order_failed(made.decision_id)
     ledger.accepted(made.decision_id, 7, "EX7")
     assert ledger.usage("bot", NOON).daily_value == {"HKD": Decimal(0)}
-    assert ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
+    assert ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
 
 
 def test_a_refusal_that_turns_out_to_be_wrong_counts_again() -> None:
@@ -129,7 +130,7 @@ def test_an_unknown_outcome_stays_used() -> None:
     ledger.forwarded(made.decision_id)
     clock.pass_(3_600)
     assert ledger.usage("bot", clock.now).daily_value == {"HKD": Decimal(1000)}
-    assert ledger.unsettled(ACCOUNT) == [made]
+    assert ledger.doubts.unsettled(ACCOUNT) == [made]
 
 
 def test_a_reservation_without_a_value_counts_in_the_rate_only() -> None:
@@ -250,9 +251,9 @@ def test_a_restart_keeps_rate_value_owner_and_the_unsettled() -> None:
     usage = ledger.usage("bot", clock.now)
     assert (usage.orders_last_minute, usage.oldest_order_age) == (3, 30)
     assert usage.daily_value == {"HKD": Decimal(2000)}
-    assert ledger.owner_of(ACCOUNT, 0, "EX7") == OrderOwner("bot")
-    assert ledger.unsettled(ACCOUNT) == [waiting]
-    assert ledger.never_forwarded() == []
+    assert ledger.orders.owner_of(ACCOUNT, 0, "EX7") == OrderOwner("bot")
+    assert ledger.doubts.unsettled(ACCOUNT) == [waiting]
+    assert ledger.doubts.never_forwarded() == []
 
 
 def test_reserved_but_never_forwarded_is_told_apart_after_a_restart() -> None:
@@ -262,7 +263,7 @@ def test_reserved_but_never_forwarded_is_told_apart_after_a_restart() -> None:
     ledger.reserve(made)
     store.commit(ledger.take())
     ledger = open_ledger(store)
-    assert ledger.never_forwarded() == [made]
+    assert ledger.doubts.never_forwarded() == [made]
     ledger.release(made.decision_id)
     store.commit(ledger.take())
     assert store.rows == {}
@@ -308,13 +309,13 @@ def test_an_order_is_found_by_either_id_and_only_in_its_account() -> None:
     ledger = open_ledger()
     made = reservation()
     ledger.reserve(made)
-    assert ledger.owner_of(ACCOUNT, 7, "EX7") is None
+    assert ledger.orders.owner_of(ACCOUNT, 7, "EX7") is None
     ledger.accepted(made.decision_id, 7, "EX7")
     for order_id, order_id_ex in ((7, ""), (0, "EX7"), (7, "EX7")):
-        assert ledger.owner_of(ACCOUNT, order_id, order_id_ex) == OrderOwner("bot")
-        assert ledger.decision_of(ACCOUNT, order_id, order_id_ex) == made.decision_id
-        assert ledger.owner_of(ACCOUNT + 1, order_id, order_id_ex) is None
-    assert ledger.owner_of(ACCOUNT, 0, "") is None
+        assert ledger.orders.owner_of(ACCOUNT, order_id, order_id_ex) == OrderOwner("bot")
+        assert ledger.orders.decision_of(ACCOUNT, order_id, order_id_ex) == made.decision_id
+        assert ledger.orders.owner_of(ACCOUNT + 1, order_id, order_id_ex) is None
+    assert ledger.orders.owner_of(ACCOUNT, 0, "") is None
 
 
 def test_ids_of_two_different_orders_are_nobodys() -> None:
@@ -324,7 +325,7 @@ def test_ids_of_two_different_orders_are_nobodys() -> None:
     ledger.reserve(theirs)
     ledger.accepted(mine.decision_id, 7, "EX7")
     ledger.accepted(theirs.decision_id, 8, "EX8")
-    assert ledger.owner_of(ACCOUNT, 7, "EX8") == NOBODY
+    assert ledger.orders.owner_of(ACCOUNT, 7, "EX8") == NOBODY
 
 
 def test_the_number_of_an_order_written_as_its_text_id_finds_it_too() -> None:
@@ -332,12 +333,12 @@ def test_the_number_of_an_order_written_as_its_text_id_finds_it_too() -> None:
     mine, theirs = reservation(), reservation(key_id="other")
     for made, ids in ((mine, (7, "EX7")), (theirs, (8, "7"))):
         ledger.reserve(made)
-        assert ledger.owner_of(ACCOUNT, 0, str(ids[0])) is None
+        assert ledger.orders.owner_of(ACCOUNT, 0, str(ids[0])) is None
         ledger.accepted(made.decision_id, *ids)
-    assert ledger.owner_of(ACCOUNT, 0, "8") == OrderOwner("other")
-    assert ledger.owner_of(ACCOUNT, 0, "7") == NOBODY
+    assert ledger.orders.owner_of(ACCOUNT, 0, "8") == OrderOwner("other")
+    assert ledger.orders.owner_of(ACCOUNT, 0, "7") == NOBODY
     for absurd in ("9", str(2**64), "9" * 5_000):
-        assert ledger.owner_of(ACCOUNT, 0, absurd) is None
+        assert ledger.orders.owner_of(ACCOUNT, 0, absurd) is None
 
 
 def test_ids_told_one_after_the_other_are_joined() -> None:
@@ -346,7 +347,7 @@ def test_ids_told_one_after_the_other_are_joined() -> None:
     ledger.reserve(made)
     ledger.accepted(made.decision_id, 0, "EX7")
     ledger.accepted(made.decision_id, 7, "")
-    assert ledger.owner_of(ACCOUNT, 7, "EX7") == OrderOwner("bot")
+    assert ledger.orders.owner_of(ACCOUNT, 7, "EX7") == OrderOwner("bot")
 
 
 def test_a_reply_corrects_a_guess_made_from_a_push() -> None:
@@ -357,8 +358,8 @@ def test_a_reply_corrects_a_guess_made_from_a_push() -> None:
     ledger.accepted(first.decision_id, 7, "EX7")
     ledger.accepted(first.decision_id, 8, "EX8")
     ledger.accepted(second.decision_id, 7, "EX7")
-    assert ledger.owner_of(ACCOUNT, 7, "EX7") == OrderOwner("other")
-    assert ledger.owner_of(ACCOUNT, 8, "EX8") == OrderOwner("bot")
+    assert ledger.orders.owner_of(ACCOUNT, 7, "EX7") == OrderOwner("other")
+    assert ledger.orders.owner_of(ACCOUNT, 8, "EX8") == OrderOwner("bot")
 
 
 def test_a_tag_names_its_owner_and_another_remark_does_not() -> None:
@@ -366,11 +367,11 @@ def test_a_tag_names_its_owner_and_another_remark_does_not() -> None:
     tagged, own = reservation(), reservation(remark="my remark")
     ledger.reserve(tagged)
     ledger.reserve(own)
-    assert ledger.owner_by_remark(tagged.remark) == OrderOwner("bot")
-    assert ledger.owner_by_remark("my remark") is None
-    assert ledger.owner_by_remark(f"#{own.decision_id}") is None
-    assert ledger.owner_by_remark("#") is None
-    assert ledger.owner_by_remark("") is None
+    assert ledger.orders.owner_by_remark(tagged.remark) == OrderOwner("bot")
+    assert ledger.orders.owner_by_remark("my remark") is None
+    assert ledger.orders.owner_by_remark(f"#{own.decision_id}") is None
+    assert ledger.orders.owner_by_remark("#") is None
+    assert ledger.orders.owner_by_remark("") is None
 
 
 def test_a_modify_raises_the_approved_total_and_owns_nothing() -> None:
@@ -381,14 +382,14 @@ def test_a_modify_raises_the_approved_total_and_owns_nothing() -> None:
     raised = reservation(kind="modify", value=Decimal(500), order_id_ex="EX7", key_id="other")
     ledger.reserve(raised)
     assert _highest(ledger, 7, "") == (Decimal(1000), "HKD"), "OpenD may yet refuse it"
-    assert ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
+    assert ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
     ledger.accepted(raised.decision_id, 0, "EX7")
     assert _highest(ledger, 7, "") == (Decimal(1500), "HKD")
     refused = reservation(kind="modify", value=Decimal(300), order_id_ex="EX7")
     ledger.reserve(refused)
     ledger.refused_by_opend(refused.decision_id)
     assert _highest(ledger, 0, "EX7") == (Decimal(1500), "HKD")
-    assert ledger.approved(ACCOUNT, 0, "EX8") is None
+    assert ledger.orders.approved(ACCOUNT, 0, "EX8") is None
 
 
 def test_later_and_unsettled_reservations_are_added_to_an_older_fact() -> None:
@@ -401,9 +402,9 @@ def test_later_and_unsettled_reservations_are_added_to_an_older_fact() -> None:
     ledger.reserve(later)
     ledger.reserve(elsewhere)
     ledger.accepted(later.decision_id, 8, "EX8")
-    assert ledger.reserved_since(ACCOUNT, asked_at) == [waiting, later]
+    assert ledger.exposure.reserved_since(ACCOUNT, asked_at) == [waiting, later]
     ledger.refused_by_opend(waiting.decision_id)
-    assert ledger.reserved_since(ACCOUNT, asked_at) == [later]
+    assert ledger.exposure.reserved_since(ACCOUNT, asked_at) == [later]
 
 
 # Memory
@@ -430,8 +431,8 @@ def test_old_orders_that_ended_leave_memory_and_are_found_again(monkeypatch: pyt
         store.commit(ledger.take())
     assert len(ledger._book) <= 10
     assert ledger.open_orders("bot") == 2
-    assert ledger.unsettled(ACCOUNT) == [unsettled]
-    assert ledger.owner_of(ACCOUNT, 1, "") == OrderOwner("bot")
+    assert ledger.doubts.unsettled(ACCOUNT) == [unsettled]
+    assert ledger.orders.owner_of(ACCOUNT, 1, "") == OrderOwner("bot")
     before = ledger.usage("bot", clock.now).daily_value["HKD"]
     ledger.order_failed(first.decision_id)
     assert ledger.usage("bot", clock.now).daily_value["HKD"] == before - 1000
@@ -441,27 +442,27 @@ def test_orders_of_others_are_looked_up_once() -> None:
     store = MemoryStore()
     ledger = open_ledger(store)
     for _ in range(3):
-        assert ledger.owner_of(ACCOUNT, 0, "FOREIGN") is None
+        assert ledger.orders.owner_of(ACCOUNT, 0, "FOREIGN") is None
     assert store.asked == 1
     made = reservation()
     ledger.reserve(made)
     ledger.accepted(made.decision_id, 0, "FOREIGN")
-    assert ledger.owner_of(ACCOUNT, 0, "FOREIGN") == OrderOwner("bot")
+    assert ledger.orders.owner_of(ACCOUNT, 0, "FOREIGN") == OrderOwner("bot")
 
 
 def test_a_store_that_cannot_be_read_does_not_stop_a_cancel() -> None:
     store = MemoryStore()
     ledger = open_ledger(store)
     store.error = RecordError("ledger_unavailable", "gone")
-    assert ledger.owner_of(ACCOUNT, 7, "") is None
-    assert ledger.owner_by_remark("#01JX") is None
+    assert ledger.orders.owner_of(ACCOUNT, 7, "") is None
+    assert ledger.orders.owner_by_remark("#01JX") is None
     ledger.accepted("01JX", 7, "")
     store.error = None
     store.rows["x"] = Row(reservation(key_id="late"), State.ACCEPTED, 7, "")
-    assert ledger.owner_of(ACCOUNT, 7, "") == OrderOwner("late")
+    assert ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("late")
 
 
 def _highest(ledger: Ledger, order_id: int, order_id_ex: str) -> tuple[Decimal | None, str | None]:
-    approved = ledger.approved(ACCOUNT, order_id, order_id_ex)
+    approved = ledger.orders.approved(ACCOUNT, order_id, order_id_ex)
     assert approved is not None
     return approved.value, approved.currency

@@ -116,7 +116,7 @@ class Trading(RuleBasedStateMachine):
 
     @invariant()
     def the_unsettled_are_those_nobody_has_told_about(self) -> None:
-        assert {made.decision_id for made in self.ledger.unsettled(ACCOUNT)} <= set(self.made)
+        assert {made.decision_id for made in self.ledger.doubts.unsettled(ACCOUNT)} <= set(self.made)
 
 
 TestTrading = Trading.TestCase

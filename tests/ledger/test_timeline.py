@@ -19,7 +19,7 @@ def sale(ledger: Ledger, clock: Clock, qty: int = 10, **changes: Any) -> str:
 
 
 def selling(ledger: Ledger, sequence: int) -> Decimal | None:
-    return ledger.selling_since(ACCOUNT, "HK.00700", sequence)
+    return ledger.exposure.selling_since(ACCOUNT, "HK.00700", sequence)
 
 
 def test_a_sale_settled_after_the_question_was_sent_may_not_be_in_the_answer() -> None:

@@ -138,7 +138,7 @@ def test_no_interleaving_of_changes_makes_an_order_larger_than_the_key_allows_or
         clock.pass_(1.0)
         if what == "change":
             listed = RestingOrder(market.past[-1 - which % len(market.past)], 1, "A1")
-            facts = replace(KNOWN, resting=listed, approved=ledger.approved(1001, 1, "A1"))
+            facts = replace(KNOWN, resting=listed, approved=ledger.orders.approved(1001, 1, "A1"))
             asked = change(qty=qty, price=price)
             decision = decide(CAPPED, asked, facts, ledger.usage("bot", clock.now), NOW)
             if decision.refusal is None:
@@ -201,8 +201,10 @@ def test_no_interleaving_of_changes_sells_more_than_is_held(steps: list[tuple[st
     for number, (what, which, qty) in enumerate(steps):
         clock.pass_(1.0)
         if what == "change":
-            facts = replace(KNOWN, resting=RestingOrder(listed, 1, "A1"), approved=ledger.approved(1001, 1, "A1"))
-            reserved = ledger.selling_since(1001, "HK.00700", sequence)
+            facts = replace(
+                KNOWN, resting=RestingOrder(listed, 1, "A1"), approved=ledger.orders.approved(1001, 1, "A1")
+            )
+            reserved = ledger.exposure.selling_since(1001, "HK.00700", sequence)
             facts = replace(facts, position=Position(sellable, reserved, sequence))
             asked = change(qty=qty)
             decision = decide(CAREFUL, asked, facts, ledger.usage("bot", clock.now), NOW)

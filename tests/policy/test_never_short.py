@@ -32,7 +32,7 @@ class Trading(Broker):
     def a_sale_is_decided(self, data: st.DataObject, key: Key, qty: int, fate: str) -> None:
         asked = data.draw(st.sampled_from(self.answered()))
         assert asked.told is not None
-        reserved = self.ledger.selling_since(ACCOUNT.acc_id, SECURITY.symbol, asked.sequence)
+        reserved = self.ledger.exposure.selling_since(ACCOUNT.acc_id, SECURITY.symbol, asked.sequence)
         facts = Facts(account=ACCOUNT, position=replace(asked.told, reserved=reserved), trading=ACTIVE)
         order = PlaceOrder(
             AccountRef(ACCOUNT.acc_id, ACCOUNT.env), SECURITY, Side.SELL, OrderType.NORMAL, Decimal(qty), Decimal(350)

@@ -53,7 +53,7 @@ class Trading(Broker):
             self.it_asks_for_the_holdings(data, at_once=True)
         asked = data.draw(st.sampled_from(self.answered())) if not anew else self.questions[-1]
         assert asked.told is not None
-        flight = self.ledger.in_flight(ACCOUNT.acc_id, SECURITY.symbol, asked.sequence)
+        flight = self.ledger.exposure.in_flight(ACCOUNT.acc_id, SECURITY.symbol, asked.sequence)
         assert flight is not None
         known = replace(asked.told, open_buys=flight[0], open_sells=flight[1])
         usage = self.ledger.usage(key.id, self.clock.now)
