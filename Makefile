@@ -7,6 +7,8 @@
 PYTHON ?= python3
 DEMO_FLAGS ?=
 IMAGE_FLAGS ?=
+# One more than there are processors: the tests that run whole sidecars mostly wait.
+TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -16,7 +18,7 @@ run: $(VENV)/.runtime
 	@$(BIN)/opend-sidecar demo $(DEMO_FLAGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -128,7 +128,7 @@ def test_a_rapid_reset_in_one_breath_holds_nobody_up(world: World) -> None:
         client.write(attack)
         started = time.monotonic()
         assert other.call(world.key, GLOBAL_STATE)["grpc-status"] == OK
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 1.5
         assert_calmed(world, client, before)
 
 
