@@ -18,10 +18,16 @@ from sidecar.doctor.machine import disk_checks, keys_checks, port_checks, settin
 from sidecar.doctor.opend import opend_checks
 from sidecar.doctor.paper_order import paper_checks
 from sidecar.doctor.probe import probe_checks, shareable
+from sidecar.doctor.unasked import unasked_checks
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.settings import Settings
 
-_SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBT: ("!", "yellow"), Verdict.BAD: ("✗", "red")}
+_SIGNS = {
+    Verdict.GOOD: ("✓", "green"),
+    Verdict.DOUBT: ("!", "yellow"),
+    Verdict.BAD: ("✗", "red"),
+    Verdict.UNASKED: ("–", "blue"),
+}
 
 
 @click.command("doctor")
@@ -99,6 +105,7 @@ async def _probed(settings: Settings, *, paper: bool) -> list[Check]:
             found += [check async for check in paper_checks(settings)]
         except (UpstreamError, ConfigError) as error:
             found.append(doubt("paper.order", f"no paper order was sent: {error}", "try again"))
+    found += unasked_checks(settings, paper=paper)
     return [shareable(check, settings) for check in found]
 
 
@@ -121,4 +128,5 @@ def _lines(checks: list[Check]) -> Iterator[str]:
         if check.remedy:
             yield f"    → {check.remedy}"
     count = {verdict: sum(check.verdict is verdict for check in checks) for verdict in Verdict}
-    yield f"{count[Verdict.GOOD]} well, {count[Verdict.DOUBT]} in doubt, {count[Verdict.BAD]} wrong"
+    left = f", {count[Verdict.UNASKED]} not asked" if count[Verdict.UNASKED] else ""
+    yield f"{count[Verdict.GOOD]} well, {count[Verdict.DOUBT]} in doubt, {count[Verdict.BAD]} wrong{left}"

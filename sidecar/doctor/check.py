@@ -11,6 +11,8 @@ class Verdict(StrEnum):
     DOUBT = "doubt"
     """It may be meant, or could not be seen."""
     BAD = "bad"
+    UNASKED = "unasked"
+    """Left alone on purpose; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +35,7 @@ def doubt(name: str, text: str, remedy: str = "") -> Check:
 
 def bad(name: str, text: str, remedy: str) -> Check:
     return Check(name, Verdict.BAD, text, remedy)
+
+
+def unasked(name: str, text: str, remedy: str = "") -> Check:
+    return Check(name, Verdict.UNASKED, text, remedy)

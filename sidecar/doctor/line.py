@@ -21,7 +21,7 @@ REPLY_CAP = 64 * 1024 * 1024
 
 
 class Line:
-    """Opened with `opened`. `pushes`: (proto id, message) as they came."""
+    """`async with await Line.opened(...)`. `pushes`: (proto id, message) as they came."""
 
     def __init__(self) -> None:
         self.session: Session | None = None
@@ -44,6 +44,13 @@ class Line:
         made = cls()
         made.session = await pool.open(made, choices or InitChoices())
         return made
+
+    async def __aenter__(self) -> Line:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        self.close()
+        await asyncio.sleep(0)
 
     async def ask(self, proto_id: int, request: Message, *, timeout: float = 5.0) -> Any:
         """OpenD's whole Response, whatever its retType. Raises UpstreamError."""

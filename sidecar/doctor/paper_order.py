@@ -12,7 +12,8 @@ from typing import Any
 
 from sidecar.doctor.check import Check, bad, doubt, good
 from sidecar.doctor.line import Line
-from sidecar.doctor.probe import accounts, fill_header, snapshot
+from sidecar.doctor.paper_changes import Resting, change_checks
+from sidecar.doctor.requests import KNOWN_MARKETS, fill_header, known_market, paper_account, snapshot
 from sidecar.errors import UpstreamError
 from sidecar.settings import Settings
 from sidecar.wire import catalog
@@ -20,13 +21,13 @@ from sidecar.wire.messages import message_class
 
 REMARK = "opend-sidecar doctor"
 _BY_HAND = "cancel it by hand"
-_MARKETS = {1: ("HK", 1), 2: ("US", 2)}
-"""TrdMarket → the market of a known symbol, and its TrdSecMarket."""
-_SIMULATE, _BUY, _LIMIT, _CANCEL = 0, 1, 1, 2
+_BUY, _LIMIT, _CANCEL = 1, 1, 2
 _GONE = frozenset({3, 14, 15, 21, 22, 23})
 """OrderStatus: not submitted, cancelled in part or whole, failed, disabled, deleted."""
 _FAR = 0.7
 """Of the market's price; the exchange must not refuse it as absurd."""
+_LEAST = 10
+"""The price is lowered by whole units later on; the known symbols cost more."""
 _PATIENCE = 5.0
 _EVERY = 0.7
 """Seconds between two looks: OpenD takes ten of some lists in 30 s."""
@@ -37,14 +38,7 @@ async def paper_checks(settings: Settings) -> AsyncIterator[Check]:
     line, hearing = await Line.opened(settings.upstream), None
     try:
         hearing = await Line.opened(settings.upstream)
-        account = next(
-            (
-                one
-                for one in await accounts(line)
-                if one.trdEnv == _SIMULATE and set(one.trdMarketAuthList) & set(_MARKETS)
-            ),
-            None,
-        )
+        account = await paper_account(line)
         if account is None:
             yield doubt("paper.order", "there is no paper account for Hong Kong or the US", "open one in the app")
             return
@@ -58,10 +52,15 @@ async def paper_checks(settings: Settings) -> AsyncIterator[Check]:
 
 
 async def _order(settings: Settings, line: Line, hearing: Line, account: Any) -> AsyncIterator[Check]:
-    market = next(one for one in account.trdMarketAuthList if one in _MARKETS)
-    name, sec_market = _MARKETS[market]
+    market = known_market(account)
+    assert market is not None
+    name, sec_market = KNOWN_MARKETS[market]
     basic = await snapshot(line, name)
-    price = float(max(1, int(basic.curPrice * _FAR)))
+    price = float(int(basic.curPrice * _FAR))
+    if price < _LEAST:
+        text = f"OpenD's price of {name}.{basic.security.code} is {basic.curPrice:g}, which leaves no room for an order below it"
+        yield doubt("paper.order", text, "try again while the market is open")
+        return
     request: Any = message_class("Trd_PlaceOrder.Request")()
     fill_header(request, account, market)
     c2s = request.c2s
@@ -86,6 +85,8 @@ async def _order(settings: Settings, line: Line, hearing: Line, account: Any) ->
     try:
         yield good("paper.order", f"a paper order to buy {name}.{basic.security.code} far below the market was taken")
         async for check in _seen(settings, line, hearing, account, market, order_id, placed_at):
+            yield check
+        async for check in change_checks(line, hearing, Resting(account, market, order_id, c2s.qty, price)):
             yield check
     except UpstreamError as error:
         yield doubt("paper.seen", f"what became of the order could not be seen: {error}", "try again")
@@ -123,7 +124,7 @@ async def _seen(
         yield doubt(
             "paper.push", text, "share the report: what became of orders is then learnt from the order list only"
         )
-    told = "as well" if _pushed(line, order_id) else "not"
+    told = "also" if _pushed(line, order_id) else "not"
     yield good("paper.push_unasked", f"it was {told} pushed to one that did not ask; the sidecar filters both")
 
 

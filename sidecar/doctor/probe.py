@@ -6,27 +6,26 @@ SECURITY: the report is to be shared. No account, no user and no address is in i
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from sidecar.doctor import probe_accounts
+from sidecar.doctor.aes_ecb import aes_ecb
 from sidecar.doctor.check import Check, doubt, good
 from sidecar.doctor.line import Line
+from sidecar.doctor.requests import KNOWN_SYMBOLS, state_request
 from sidecar.errors import ConfigError, UpstreamError
 from sidecar.settings import Settings
 from sidecar.upstream.pool import KEEP_ALIVE_TICKS, TICK
 from sidecar.wire import catalog
 from sidecar.wire.messages import message_class
 
-KNOWN_SYMBOLS = {"HK": (1, "00700"), "US": (11, "AAPL"), "SH": (21, "600519")}
-"""Market → QotMarket and a code that is always traded there."""
 _UNKNOWN_FIELD = 15_000
 """No message of OpenD has a field of this number."""
 _SIZES = (64 * 1024, 1024**2)
-_MOST_ACCOUNTS = 8
 _PATIENCE = 5.0
 _NUMBER = re.compile(r"(?<![.\d])\d{5,}")
 """As accounts and users have."""
@@ -42,11 +41,11 @@ async def probe_checks(settings: Settings) -> AsyncIterator[Check]:
         except (UpstreamError, ConfigError) as error:
             yield doubt(name, f"it could not be tried: {error}", "try again; if it stays so, share the report")
     for market in KNOWN_SYMBOLS:
-        yield await _quote(settings, market)
+        yield await probe_accounts.quote(settings, market)
 
 
 async def _version(settings: Settings) -> Check:
-    async with _Open(settings) as line:
+    async with await Line.opened(settings.upstream) as line:
         reply = await line.ask(catalog.GET_GLOBAL_STATE, state_request())
         session = line.session
         assert session is not None
@@ -57,8 +56,8 @@ async def _version(settings: Settings) -> Check:
 async def _clear(settings: Settings) -> Check:
     name = "probe.clear_connection"
     if settings.upstream.rsa_key is None:
-        async with _Open(settings):
-            return good(name, "OpenD takes connections in clear, as the settings have it")
+        async with await Line.opened(settings.upstream):
+            return good(name, "OpenD takes connections in clear, as the sidecar makes them without `upstream.rsa_key`")
     try:
         line = await Line.opened(settings.upstream, rsa=False)
     except UpstreamError:
@@ -70,21 +69,23 @@ async def _clear(settings: Settings) -> Check:
 
 async def _serials(settings: Settings) -> Check:
     name = "probe.serial_goes_back"
-    async with _Open(settings) as line:
+    async with await Line.opened(settings.upstream) as line:
         assert line.session is not None
         line.session.last_serial += 1000
         await line.ask(catalog.GET_GLOBAL_STATE, state_request())
         line.session.last_serial -= 500
         try:
-            await line.ask(catalog.GET_GLOBAL_STATE, state_request(), timeout=2.0)
+            reply = await line.ask(catalog.GET_GLOBAL_STATE, state_request(), timeout=2.0)
         except UpstreamError:
-            return good(name, "OpenD does not answer a serial number below the one before; the sidecar sends none")
-        return good(name, "OpenD answers a serial number below the one before; the sidecar sends none")
+            how = "does not answer"
+        else:
+            how = "answers" if reply.retType == 0 else "refuses"
+    return good(name, f"OpenD {how} a serial number below the one before; the sidecar sends none")
 
 
 async def _unknown_field(settings: Settings) -> Check:
     name = "probe.unknown_field"
-    async with _Open(settings) as line:
+    async with await Line.opened(settings.upstream) as line:
         try:
             reply = await line.ask_raw(catalog.GET_GLOBAL_STATE, _padded(1))
         except UpstreamError:
@@ -97,7 +98,7 @@ async def _body_size(settings: Settings) -> Check:
     name, most = "probe.body_size", settings.limits.request_body
     taken = 0
     for size in sorted({*(size for size in _SIZES if size < most), most}):
-        async with _Open(settings) as line:
+        async with await Line.opened(settings.upstream) as line:
             try:
                 await line.ask_raw(catalog.GET_GLOBAL_STATE, _padded(size - 1024), timeout=_PATIENCE)
             except UpstreamError:
@@ -109,7 +110,7 @@ async def _body_size(settings: Settings) -> Check:
 
 async def _keep_alive(settings: Settings) -> Check:
     name, ours = "probe.keep_alive", TICK * KEEP_ALIVE_TICKS
-    async with _Open(settings) as line:
+    async with await Line.opened(settings.upstream) as line:
         assert line.session is not None
         every = line.session.init_reply.s2c.keepAliveInterval
         request: Any = message_class("KeepAlive.Request")()
@@ -124,51 +125,6 @@ async def _keep_alive(settings: Settings) -> Check:
     )
 
 
-async def _order_lists(settings: Settings) -> Check:
-    return await _lists(settings, "probe.order_lists", catalog.GET_ORDER_LIST, "Trd_GetOrderList.Request")
-
-
-async def _holdings(settings: Settings) -> Check:
-    return await _lists(settings, "probe.holdings", catalog.GET_POSITION_LIST, "Trd_GetPositionList.Request")
-
-
-async def _lists(settings: Settings, name: str, proto_id: int, request_name: str) -> Check:
-    """What an order is judged by must come within `policy.facts_timeout`."""
-    slowest, refused, asked = 0.0, [], 0
-    async with _Open(settings) as line:
-        for account in (await accounts(line))[:_MOST_ACCOUNTS]:
-            request: Any = message_class(request_name)()
-            fill_header(request, account)
-            began = time.perf_counter()
-            reply = await line.ask(proto_id, request)
-            slowest, asked = max(slowest, time.perf_counter() - began), asked + 1
-            if reply.retType != 0:
-                refused.append(reply.retMsg)
-    if not asked:
-        return doubt(name, "there is no account to ask for", "log in at OpenD with one that has accounts")
-    if refused:
-        text = f"{len(refused)} of {asked} accounts are refused, e.g.: {refused[0]}"
-        return doubt(name, text, "orders of keys whose rules need it are refused there")
-    timeout = settings.policy.facts_timeout
-    if slowest > timeout / 2:
-        text = f"the slowest answer for an account took {slowest:.1f} s, orders wait {timeout:g} s at most"
-        return doubt(name, text, f"`policy.facts_timeout: {slowest * 3:.0f}`")
-    return good(name, f"{asked} accounts answered, the slowest in {slowest * 1000:.0f} ms")
-
-
-async def _quote(settings: Settings, market: str) -> Check:
-    name, symbol = f"probe.quote_{market.lower()}", f"{market}.{KNOWN_SYMBOLS[market][1]}"
-    without = f"no price of {symbol}: orders there that need one (amounts, collars) are refused as price_unavailable"
-    try:
-        async with _Open(settings) as line:
-            basic = await snapshot(line, market)
-    except UpstreamError as error:
-        return doubt(name, f"{without} ({error})", "a quote right for that market at OpenD, if keys are to trade it")
-    if basic.curPrice <= 0:
-        return doubt(name, without, "a quote right for that market at OpenD, if keys are to trade it")
-    return good(name, f"{symbol} has a price, and {basic.lotSize} to a lot")
-
-
 _PROBES: dict[str, Probe] = {
     "probe.version": _version,
     "probe.clear_connection": _clear,
@@ -176,8 +132,11 @@ _PROBES: dict[str, Probe] = {
     "probe.unknown_field": _unknown_field,
     "probe.body_size": _body_size,
     "probe.keep_alive": _keep_alive,
-    "probe.order_lists": _order_lists,
-    "probe.holdings": _holdings,
+    "probe.aes_ecb": aes_ecb,
+    "probe.sec_market": probe_accounts.sec_market,
+    "probe.numbers": probe_accounts.numbers,
+    "probe.order_lists": probe_accounts.order_lists,
+    "probe.holdings": probe_accounts.holdings,
 }
 
 
@@ -188,57 +147,6 @@ def shareable(check: Check, settings: Settings) -> Check:
     address = f"{settings.upstream.host}:{settings.upstream.port}"
     text = _NUMBER.sub("…", check.text.replace(address, "its address").replace(settings.upstream.host, "its address"))
     return replace(check, text=text)
-
-
-# -- what is asked ---------------------------------------------------------------------------------------------------
-
-
-class _Open:
-    """A connection for a `with` block."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._upstream = settings.upstream
-
-    async def __aenter__(self) -> Line:
-        self._line = await Line.opened(self._upstream)
-        return self._line
-
-    async def __aexit__(self, *failure: object) -> None:
-        self._line.close()
-        await asyncio.sleep(0)
-
-
-def state_request() -> Any:
-    request: Any = message_class("GetGlobalState.Request")()
-    request.c2s.userID = 0
-    return request
-
-
-async def accounts(line: Line) -> list[Any]:
-    """OpenD's own (Trd_Common.TrdAcc). Raises UpstreamError."""
-    request: Any = message_class("Trd_GetAccList.Request")()
-    request.c2s.userID = 0
-    reply = await line.ask(catalog.GET_ACC_LIST, request)
-    if reply.retType != 0:
-        raise UpstreamError(f"OpenD does not list its accounts: {reply.retMsg}")
-    return [account for account in reply.s2c.accList if account.trdMarketAuthList]
-
-
-def fill_header(request: Any, account: Any, market: int | None = None) -> None:
-    header = request.c2s.header
-    header.trdEnv, header.accID = account.trdEnv, account.accID
-    header.trdMarket = account.trdMarketAuthList[0] if market is None else market
-
-
-async def snapshot(line: Line, market: str) -> Any:
-    """Of the market's known symbol. Raises UpstreamError."""
-    request: Any = message_class("Qot_GetSecuritySnapshot.Request")()
-    security = request.c2s.securityList.add()
-    security.market, security.code = KNOWN_SYMBOLS[market]
-    reply = await line.ask(catalog.GET_SECURITY_SNAPSHOT, request)
-    if reply.retType != 0 or not reply.s2c.snapshotList:
-        raise UpstreamError(reply.retMsg or "OpenD tells nothing of it")
-    return reply.s2c.snapshotList[0].basic
 
 
 def _padded(size: int) -> bytes:

@@ -22,10 +22,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from sidecar.errors import BodyError, WireError
 from sidecar.sandbox.answers import NOT_SUPPORTED, Answer, Failure, response
 from sidecar.sandbox.faults import Fault, FaultKind
+from sidecar.sandbox.otherwise import Otherwise
 from sidecar.sandbox.received import ReceivedLog
 from sidecar.sandbox.session import Session
 from sidecar.sandbox.system import SERVER_VERSION, USER_ID
@@ -57,6 +59,7 @@ class Floor(Protocol):
 
     received: ReceivedLog
     rsa_key: encryption.RsaKey | None
+    otherwise: frozenset[Otherwise]
 
     def admit(self, connection: Connection) -> bool: ...
 
@@ -153,7 +156,10 @@ class Connection(asyncio.Protocol):
         self._floor.received.frame(session.conn_id, head.proto_id, head.serial, session.client_id, request)
         if digest(raw) != head.digest:
             refusal = Failure("The SHA-1 of the body is wrong")
-        if session.last_serial is not None and head.serial <= session.last_serial:
+        fell = session.last_serial is not None and head.serial <= session.last_serial
+        if fell and Otherwise.SERIALS_UNANSWERED in self._floor.otherwise:
+            return
+        if fell and Otherwise.SERIALS_ANYHOW not in self._floor.otherwise:
             refusal = Failure(f"nSerialNo must rise: {head.serial} came after {session.last_serial}")
         else:
             session.last_serial = head.serial
@@ -198,6 +204,8 @@ class Connection(asyncio.Protocol):
             return None, Failure(f"The request cannot be read: {error}")
         if not request.IsInitialized():
             return None, Failure("The request cannot be read: required fields are missing")
+        if Otherwise.UNKNOWN_FIELDS_REFUSED in self._floor.otherwise and len(UnknownFieldSet(request)):
+            return None, Failure("The request has fields that it should not have")
         return request, None
 
     def _reply(self, head: Head, answer: Answer, *, held: float = 0.0, times: int = 1) -> None:
@@ -234,6 +242,8 @@ class Connection(asyncio.Protocol):
         key = self._floor.rsa_key
         raw = chunk[head.start + HEADER_SIZE : head.stop]
         encrypted = not digest_matches(chunk, head)
+        if not encrypted and key is not None and Otherwise.CLEAR_REFUSED in self._floor.otherwise:
+            raise WireError("InitConnect is in clear, and an RSA key is configured here")
         if encrypted:
             if key is None:
                 raise WireError("InitConnect is neither in clear nor is an RSA key configured here")
@@ -257,6 +267,8 @@ class Connection(asyncio.Protocol):
         s2c.userAttribution = 1
         if algorithm == encryption.Algorithm.AES_CBC:
             s2c.aesCBCiv = encryption.new_session_secret()
+        if algorithm == encryption.Algorithm.AES_ECB and Otherwise.ECB_IN_FUTUS_FORM in self._floor.otherwise:
+            algorithm = encryption.Algorithm.FTAES_ECB
         cipher = encryption.session_cipher(algorithm, s2c.connAESKey.encode(), s2c.aesCBCiv.encode())
         content = body.serialise(answer, head.fmt)
         if cipher is not None and key is not None:

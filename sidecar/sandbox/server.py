@@ -24,6 +24,7 @@ from sidecar.sandbox.limits import FREQUENCIES, FrequencyLimits
 from sidecar.sandbox.listing import build as build_listing
 from sidecar.sandbox.market import Market, Quote
 from sidecar.sandbox.order_queries import OrderQueryDesk
+from sidecar.sandbox.otherwise import Otherwise
 from sidecar.sandbox.past import add_past_orders
 from sidecar.sandbox.quotes import QuoteDesk
 from sidecar.sandbox.received import ReceivedLog
@@ -38,6 +39,9 @@ from sidecar.wire import body
 from sidecar.wire.catalog import CATALOG, INIT_CONNECT, Direction
 from sidecar.wire.encryption import RsaKey
 from sidecar.wire.frame import JSON, PROTOBUF
+
+_NAMING_CODES = (2111, 2202)
+"""Requests with a bare code, for which secMarket is optional."""
 
 
 class Sandbox:
@@ -54,6 +58,7 @@ class Sandbox:
         today = datetime.fromtimestamp(now, clock.HONG_KONG).date()
         self.port = self.settings.port
         self.rsa_key = RsaKey.load(self.settings.rsa_key) if self.settings.rsa_key else None
+        self.otherwise = self.settings.otherwise
         self.received = ReceivedLog(self.settings.kept, self.settings.log)
         self.market = Market(build_listing(today), self.settings.seed, now)
         self.accounts: dict[int, Account] = build_accounts(self.market.listing, now)
@@ -188,6 +193,8 @@ class Sandbox:
             refusal = self._limits.refusal(proto_id, request.c2s, time.monotonic())
             if refusal is not None:
                 return refusal
+        if Otherwise.SEC_MARKET_NEEDED in self.otherwise and proto_id in _NAMING_CODES and not request.c2s.secMarket:
+            return Failure("secMarket is missing")
         return handler(session, request.c2s)
 
     def reply_delay(self, proto_id: int) -> float:
@@ -242,7 +249,12 @@ class Sandbox:
         self._push([session for session in sessions if not session.stalled], proto_id, content)
 
     def _push_account(self, acc_id: int, proto_id: int, content: bytes) -> None:
-        sessions = [connection.session for connection in self._connections if acc_id in connection.session.accounts]
+        unasked = Otherwise.PUSHED_UNASKED in self.otherwise
+        sessions = [
+            one.session
+            for one in self._connections
+            if one.session.ready and (unasked or acc_id in one.session.accounts)
+        ]
         self._push(sessions, proto_id, content)
 
     def _push(self, sessions: list[Session], proto_id: int, content: bytes) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.sandbox.faults import Fault
+from sidecar.sandbox.otherwise import Otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +51,7 @@ class SandboxSettings:
     """Whether every order fills in several parts, as the market moves; else only one larger than what the touch offers."""
     rejections: float = 0.0
     """Of so many orders in a hundred that OpenD took, the end is a rejection (SUBMIT_FAILED or FAILED), by the seed."""
+    otherwise: frozenset[Otherwise] = frozenset()
+    """What is only inferred of OpenD and shall be otherwise."""
     kept: int = 200_000
     """How many received frames stay in memory."""

@@ -13,6 +13,7 @@ from sidecar.sandbox.combos import judge_combo, judge_combo_change
 from sidecar.sandbox.exchange import Exchange, change_refusal
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import Fill, Order, fill_fill_message, fill_order_message
+from sidecar.sandbox.otherwise import Otherwise
 from sidecar.sandbox.rules import find_account, is_stock_connect, judge, judge_change
 from sidecar.sandbox.session import Session
 from sidecar.sandbox.sessions import Sessions
@@ -182,19 +183,19 @@ class TradeDesk:
     def _find(self, account: Account, c2s: Any) -> Order | Failure:
         by_text = account.by_text_id.get(c2s.orderIDEx) if c2s.orderIDEx else None
         by_number = account.orders.get(c2s.orderID) if c2s.orderID else None
-        if c2s.orderIDEx and c2s.orderID and by_text is not by_number:
+        both = c2s.orderIDEx and c2s.orderID and Otherwise.BOTH_ORDER_IDS not in self._settings.otherwise
+        if both and by_text is not by_number:
             return Failure("orderID and orderIDEx name different orders")
         order = by_text or by_number
         return order or Failure(f"Order {c2s.orderIDEx or c2s.orderID} does not exist in account {account.acc_id}")
 
     def _writable(self, session: Session, c2s: Any) -> Account | Failure:
         """The account of a trade write, once its packetID and the lock allow it."""
-        packet = c2s.packetID
-        if packet.connID != session.conn_id:
-            return Failure(f"packetID.connID {packet.connID} is not the ID of this connection")
-        if packet.serialNo in session.packet_serials:
-            return Failure(f"packetID.serialNo {packet.serialNo} was used before")
-        session.packet_serials.add(packet.serialNo)
+        refusal = (
+            None if Otherwise.PACKETS_ANYHOW in self._settings.otherwise else _packet_refusal(session, c2s.packetID)
+        )
+        if refusal is not None:
+            return refusal
         account = find_account(self._accounts, c2s.header)
         if isinstance(account, Account) and account.real and not self.unlocked:
             return LOCKED
@@ -216,6 +217,16 @@ class TradeDesk:
         _fill_header(answer.s2c.header, account, fill.order)
         fill_fill_message(answer.s2c.orderFill, fill)
         self._push(account.acc_id, 2218, answer.SerializeToString())
+
+
+def _packet_refusal(session: Session, packet: Any) -> Failure | None:
+    """Why a packetID is not taken; a good one is used up by this."""
+    if packet.connID != session.conn_id:
+        return Failure(f"packetID.connID {packet.connID} is not the ID of this connection")
+    if packet.serialNo in session.packet_serials:
+        return Failure(f"packetID.serialNo {packet.serialNo} was used before")
+    session.packet_serials.add(packet.serialNo)
+    return None
 
 
 def _fill_header(header: Any, account: Account, order: Order) -> None:
