@@ -17,6 +17,7 @@ What OpenD says of orders, in replies, pushes and lists, is settled in `settling
 The `switch` is the owner's: it halts and resumes trading, whoever asks and whatever the disk does; `breakers` halt by themselves.
 `explaining` has an order decided that nobody sent, `replaying` an audit's under other keys.
 `cancelling` gets everybody out: all orders or one key's, for the owner or because a client has gone.
-`app` puts the parts together, `cli` is what people type, `sandbox` a paper OpenD to try everything against.
+`app` puts the parts together and says how they start, change (`rereading`) and end (`stopping`); `cli` is what people type,
+`sandbox` a paper OpenD to try everything against.
 What must always hold is marked INVARIANT where the code upholds it; what an attacker would try is marked SECURITY.
 """

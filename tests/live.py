@@ -359,7 +359,7 @@ class LiveApp(_Running):
         self._thread.start()
         assert self._made.wait(10)
         eventually(self.app.started.is_set, 20, "the sidecar's doors")
-        self._opened(self.app.ports)
+        self._opened(self.app.doors.ports)
         eventually(lambda: self.app.house.up, 10, "the house connection")
         return self
 

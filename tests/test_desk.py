@@ -370,7 +370,7 @@ async def test_the_session_of_a_key_that_is_gone_is_closed_once_nothing_is_on_it
     asked = asyncio.ensure_future(here.place(ALICE))
     await here.at_opend()
     write_keys(here.world.keys_file, [record for record in KEYS if record["id"] != "alice"])
-    here.world.app.reload()
+    here.world.app.rereading.reload()
     await soon()
     assert here.world.sandbox.connections == 2
     assert opened(await asked).retType == 0

@@ -84,7 +84,7 @@ async def test_a_repeat_is_not_judged_by_the_rules_of_its_own_moment(here: Askin
         here.world.keys_file,
         [{**record, "allowed_markets": ["US"]} if record["id"] == "alice" else record for record in KEYS],
     )
-    here.world.app.reload()
+    here.world.app.rereading.reload()
     assert code_of(await here.place(ALICE)) is Code.MARKET
     assert code_of(await here.place(ALICE, "other")) is Code.MARKET
     assert opened(await here.place(ALICE, "t")) == first

@@ -36,7 +36,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Asking]:
 
 def reload(here: Asking, *records: dict[str, Any]) -> None:
     write_keys(here.world.keys_file, list(records))
-    here.world.app.reload()
+    here.world.app.rereading.reload()
 
 
 async def refused(here: Asking, key: str, address: str = "127.0.0.1") -> Refused:

@@ -266,15 +266,15 @@ class _Screen:
     async def _ready(self) -> None:
         await self._app.started.wait()
         for _ in range(round(PATIENCE / LOOK_EVERY)):
-            if not self._app.problems():
+            if not self._app.readiness.problems():
                 return
             await asyncio.sleep(LOOK_EVERY)
-        problems = "; ".join(problem.message for problem in self._app.problems())
+        problems = "; ".join(problem.message for problem in self._app.readiness.problems())
         raise ConfigError(f"the sidecar was not ready within {PATIENCE:g} s: {problems}")
 
     def _introduce(self, reader: str, bot: str) -> None:
         settings = self._app.settings
-        bound = {door: self._app.ports.get(_LISTENERS.get(door, door), [0])[0] for door in _PORTS}
+        bound = {door: self._app.doors.ports.get(_LISTENERS.get(door, door), [0])[0] for door in _PORTS}
         at = {"host": HOST, "port": bound["tcp"], **{f"{door}_port": port for door, port in bound.items()}}
         program = Path(sys.executable).with_name("opend-sidecar")
         text = _INTRODUCTION.format(

@@ -14,7 +14,6 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-from sidecar.app import terms_of
 from sidecar.errors import ConfigError, RecordError
 from sidecar.explaining import Described
 from sidecar.gathering import judged
@@ -34,6 +33,7 @@ from sidecar.policy.market_state import MarketState
 from sidecar.policy.trading import ACTIVE, Standing, TradingState, strictest
 from sidecar.policy.usage import Account, Facts, Instrument, OrderOwner, Position, Usage
 from sidecar.settings import Policy, Settings
+from sidecar.terms import terms_of
 from sidecar.wire.symbols import split
 
 _ZERO = Decimal(0)

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.app import terms_of
 from sidecar.border import one_line
 from sidecar.cli.audit_reading import Reading, audit_file, files_of
 from sidecar.cli.audit_search import say_unreadable
@@ -26,6 +25,7 @@ from sidecar.ledger.clock import day_starts
 from sidecar.policy.exact import plain
 from sidecar.replaying.recorded import Recorded
 from sidecar.replaying.replay import Difference, Outcome, Replay
+from sidecar.terms import terms_of
 
 DIFFERENT = 1
 """The exit code where something would have been decided otherwise."""

@@ -315,7 +315,7 @@ class World:
 
     @property
     def port(self) -> int:
-        return self.app.ports["tcp"][0]
+        return self.app.doors.ports["tcp"][0]
 
     @property
     def keys_file(self) -> Path:

@@ -271,7 +271,7 @@ async def test_pushes_stop_the_moment_a_key_is_revoked(world: World) -> None:
     push = await carl.receive()
     assert push.proto_id == 3005
     write_keys(world.keys_file, [record for record in KEYS if record["id"] != "carl"])
-    world.app.reload()
+    world.app.rereading.reload()
     world.sandbox.set_price("HK.00700", "302")
     world.sandbox.set_price("HK.00700", "303")
     answer = await carl.ask(1002, global_state())
@@ -384,7 +384,7 @@ async def test_no_order_leaves_after_its_key_is_revoked_even_while_it_is_decided
         serials = [client.send(2202, client.order(price=290 + number)) for number in range(3)]
         await asyncio.sleep(0.2)
         write_keys(world.keys_file, [record for record in KEYS if record["id"] != "alice"])
-        world.app.reload()
+        world.app.rereading.reload()
         for serial in serials:
             answer = await client.answer_to(2202, serial)
             assert answer.text.startswith("[sidecar:key_revoked]"), answer.text
@@ -399,7 +399,7 @@ async def test_tightened_caps_hold_for_the_order_that_is_being_decided(tmp_path:
         await asyncio.sleep(0.2)
         others = [record for record in KEYS if record["id"] != "alice"]
         write_keys(world.keys_file, [*others, key("alice", max_order_value=1)])
-        world.app.reload()
+        world.app.rereading.reload()
         assert (await client.answer_to(2202, serial)).text.startswith("[sidecar:order_value]")
         assert not world.orders_received()
 

@@ -178,7 +178,9 @@ def test_after_all_of_it_the_sidecar_serves_and_its_audit_is_sound(standing: Sta
         client = await world.client(ALICE)
         assert (await client.place()).ret_type in (0, -1)
         await asyncio.sleep(0.5)
-        await world.until(lambda: len(world.app._doors[0][1].clients) == 1 and len(world.app.tasks) < 5, timeout=25)
+        await world.until(
+            lambda: len(world.app.doors.named[0][1].clients) == 1 and len(world.app.tasks) < 5, timeout=25
+        )
 
     standing.runner.run(after())
     for line in world.audit_file.read_text().splitlines():

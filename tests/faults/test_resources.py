@@ -94,9 +94,9 @@ async def test_a_client_that_stops_reading_is_cut_at_its_buffer_and_the_others_a
                 world.sandbox.set_price("HK.00700", str(300 + (pushed + number) % 50))
             pushed += 50
             await asyncio.sleep(0)
-            if len(world.app._doors[0][1].clients) < 2:
+            if len(world.app.doors.named[0][1].clients) < 2:
                 break
-        await world.until(lambda: len(world.app._doors[0][1].clients) == 1)
+        await world.until(lambda: len(world.app.doors.named[0][1].clients) == 1)
         assert resident() - before < 64 * 1024 * 1024
         assert any("too slowly" in entry["event"] for entry in world.operator_log)
         assert (await good.ask(1002, global_state(), timeout=20)).ret_type == 0
@@ -113,7 +113,7 @@ async def test_a_client_that_asks_and_never_reads_is_cut_at_its_buffer(tmp_path:
             async with asyncio.timeout(10):
                 while True:
                     await loop.sock_sendall(sock, flood)
-        await world.until(lambda: not world.app._doors[0][1].clients)
+        await world.until(lambda: not world.app.doors.named[0][1].clients)
         sock.close()
         await world.assert_serves()
 
@@ -126,7 +126,7 @@ async def test_a_client_that_is_let_go_and_does_not_read_does_not_keep_its_place
         await loop.sock_sendall(sock, b"".join(frame.build(2202, n, body) for n in range(2, 5_000)))
         await asyncio.sleep(0.3)
         await loop.sock_sendall(sock, b"garbage garbage")  # it is let go, with much unread
-        await world.until(lambda: not world.app._doors[0][1].clients, timeout=8)
+        await world.until(lambda: not world.app.doors.named[0][1].clients, timeout=8)
         sock.close()
 
 
@@ -148,7 +148,7 @@ async def test_bytes_dripping_in_before_the_handshake_are_not_waited_for_for_eve
         assert time.monotonic() - started < 4
         silent = await world.client()
         assert await silent.ended(4)
-        assert not world.app._doors[0][1].clients
+        assert not world.app.doors.named[0][1].clients
 
 
 async def test_a_frame_that_drips_in_is_not_waited_for_for_ever_though_others_came_before(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ async def test_clients_that_leave_in_the_middle_of_init_connect_leave_nothing_be
             client = await world.client()
             client.send(1001, init_request(CARL), serial=1)
             client.writer.transport.abort()
-        await world.until(lambda: world.app.pool.count == 1 and not world.app._doors[0][1].clients)
+        await world.until(lambda: world.app.pool.count == 1 and not world.app.doors.named[0][1].clients)
         await world.assert_serves()
         assert len(world.app.tasks) < 5
 
@@ -265,7 +265,7 @@ async def test_clients_refused_while_opend_is_away_do_not_pile_up(tmp_path: Path
         for _ in range(MAX_PARKED + 30):
             client = await world.client()
             assert (await client.init(CARL)).text.startswith("[sidecar:upstream_unavailable]")
-        await world.until(lambda: len(world.app._doors[0][1].clients) <= MAX_PARKED)
+        await world.until(lambda: len(world.app.doors.named[0][1].clients) <= MAX_PARKED)
         await world.sandbox.start()
         await world.until(lambda: world.app.house.up, timeout=10)
 
@@ -284,7 +284,7 @@ async def test_orders_pipelined_behind_a_slow_one_are_bounded_and_each_is_answer
         )
         client.send_bytes(data)
         assert (await other.ask(1002, global_state())).ret_type == 0
-        waiting = world.app._doors[0][1].clients
+        waiting = world.app.doors.named[0][1].clients
         await asyncio.sleep(0.5)
         longest = max(len(each._relay._waiting or ()) for each in waiting if each._relay is not None)
         assert longest < 4000
@@ -304,7 +304,7 @@ async def test_requests_that_opend_never_answers_do_not_pile_up_without_bound(tm
             await asyncio.sleep(3)
             sending.cancel()
             pending = max(
-                len(each._relay._pending) for each in world.app._doors[0][1].clients if each._relay is not None
+                len(each._relay._pending) for each in world.app.doors.named[0][1].clients if each._relay is not None
             )
             assert pending < 12_000, (fmt, pending)
             await client.close()
@@ -384,7 +384,7 @@ async def test_strangers_cannot_make_the_sidecar_keep_megabytes(world: World) ->
         client.send_bytes(raw_frame(1001, 1, b"x" * 1000, length=4 * 1024 * 1024 - 100) + b"x" * (1 << 20))
     await asyncio.sleep(0.5)
     assert resident() - before < 80 * 1024 * 1024  # this side's own buffers among it
-    buffered = sum(each._reader.buffered for each in world.app._doors[0][1].clients)
+    buffered = sum(each._reader.buffered for each in world.app.doors.named[0][1].clients)
     assert buffered < 60 * 20_000
 
 
@@ -399,7 +399,7 @@ async def test_a_storm_of_reconnecting_clients_leaves_nothing_behind(world: Worl
 
     for _ in range(20):
         await asyncio.gather(*(once() for _ in range(20)), return_exceptions=True)
-    await world.until(lambda: world.app.pool.count == 1 and not world.app._doors[0][1].clients)
+    await world.until(lambda: world.app.pool.count == 1 and not world.app.doors.named[0][1].clients)
     await world.assert_serves()
     assert HK_PAPER in world.sandbox.accounts
 
@@ -409,6 +409,6 @@ async def test_a_connection_whose_key_stays_revoked_gives_its_place_at_opend_bac
     async with running(tmp_path, upstream=slow, quarantine=1.0) as world:
         client = await world.client(CARL)
         write_keys(tmp_path / "keys.json", tuple(record for record in KEYS if record["id"] != "carl"))
-        world.app.reload()
+        world.app.rereading.reload()
         assert (await client.ask(1002, global_state())).text.startswith("[sidecar:key_revoked]")
         await world.until(lambda: world.app.pool.count == 1, timeout=8)

@@ -51,7 +51,7 @@ async def test_a_slowed_client_is_answered_again_in_the_seconds_that_follow(worl
 
 async def test_the_system_is_asked_to_notice_clients_whose_machine_has_vanished(world: World) -> None:
     await world.client(CARL)
-    (client,) = world.app._doors[0][1].clients
+    (client,) = world.app.doors.named[0][1].clients
     assert client._transport is not None
     sock = client._transport.get_extra_info("socket")
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

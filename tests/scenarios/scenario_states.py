@@ -240,14 +240,14 @@ async def _was_removed(run: Run) -> AsyncIterator[None]:
 async def _removed(run: Run) -> None:
     keys, sidecar = run.world.stage.keys, run.world.sidecar
     keys.remove(run.key_id)
-    sidecar.do(sidecar.app.reload)
+    sidecar.do(sidecar.app.rereading.reload)
 
 
 @_event("its key is frozen")
 async def _frozen(run: Run) -> None:
     keys, sidecar = run.world.stage.keys, run.world.sidecar
     keys.change(run.key_id, allowed_machines=[])
-    sidecar.do(sidecar.app.reload)
+    sidecar.do(sidecar.app.rereading.reload)
 
 
 @_event("its client hangs up")
