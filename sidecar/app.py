@@ -52,7 +52,7 @@ from sidecar.policy.usage import Account
 from sidecar.readiness import Readiness
 from sidecar.reconciling import Reconciling
 from sidecar.recorder import Recorder
-from sidecar.relay import RelaySettings
+from sidecar.relay.relay import RelaySettings
 from sidecar.reloading import Reloading, Source
 from sidecar.repeats import Repeats
 from sidecar.rereading import Rereading

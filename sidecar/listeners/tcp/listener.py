@@ -28,7 +28,7 @@ from sidecar.listeners.room import Room, notice_when_gone
 from sidecar.listeners.tcp.quarantine import Quarantine
 from sidecar.listeners.unix_socket import credentials, peer_of
 from sidecar.policy.decision import Code, Refusal
-from sidecar.relay import Relay, RelaySettings
+from sidecar.relay.relay import Relay, RelaySettings
 from sidecar.returns import Returns
 from sidecar.upstream.pool import Pool
 from sidecar.wire import catalog, frame, replies

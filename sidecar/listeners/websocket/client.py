@@ -23,7 +23,7 @@ from sidecar.listeners.room import Room
 from sidecar.listeners.websocket.login import IFACE, by_introduction, by_javascript_login
 from sidecar.listeners.websocket.sender import Sender
 from sidecar.policy.decision import Code, Refusal
-from sidecar.relay import Relay, RelaySettings
+from sidecar.relay.relay import Relay, RelaySettings
 from sidecar.returns import Returns
 from sidecar.settings import Limits
 from sidecar.upstream.pool import Pool

@@ -29,7 +29,7 @@ from sidecar.listeners.room import Room, notice_when_gone
 from sidecar.listeners.websocket.client import LAST_WORDS, Backing, WsClient
 from sidecar.listeners.websocket.login import IFACE, shown_at_upgrade
 from sidecar.policy.decision import Code, Refusal
-from sidecar.relay import RelaySettings
+from sidecar.relay.relay import RelaySettings
 from sidecar.returns import Returns
 from sidecar.settings import Limits
 from sidecar.upstream.pool import Pool

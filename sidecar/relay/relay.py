@@ -9,25 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from sidecar.asked import CLIENT_LEFT, Answered, Asked, Forward, Refused, link_ended
+from sidecar.asked import CLIENT_LEFT, Answered, Forward, Refused, link_ended
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate
 from sidecar.grants import Caller, Grant
 from sidecar.policy.decision import Code, Refusal
 from sidecar.pushes import Pushes
+from sidecar.relay.client import ClientPort, Replies
+from sidecar.relay.pending import Pending, Unanswered
+from sidecar.relay.request import Request, read_request
 from sidecar.returns import Returns
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.session import InitChoices, Session
-from sidecar.wire import body, catalog, frame, replies
+from sidecar.wire import body, catalog, frame
 from sidecar.wire.catalog import CATALOG, Row
-from sidecar.wire.encryption import Cipher
 from sidecar.wire.frame import HEADER_SIZE, JSON, PROTOBUF, Head, Run
 from sidecar.wire.messages import message_class
 
@@ -41,23 +43,6 @@ MAX_WAITING = 256
 _NOTHING: frozenset[int] = frozenset()
 
 
-class ClientPort(Protocol):
-    """The client's side, as the listener gives it. `cipher` None = bodies in clear; `push_fmt` the format of pushes."""
-
-    cipher: Cipher | None
-    push_fmt: int
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Send whole frames; a client that reads too slowly is cut by the listener."""
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def end(self, reason: str) -> None:
-        """Close the client's connection once what was written has gone out."""
-
-
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
     """Times in seconds. `request_timeout`: when an unanswered request is given up, and how long a
@@ -67,39 +52,12 @@ class RelaySettings:
     request_timeout: float = 20.0
 
 
-@dataclass(slots=True)
-class Waiting:
-    """A request held in its place: judged (`asked`), or plain with its protobuf body."""
-
-    row: Row
-    serial: int
-    fmt: int
-    asked: Asked | None
-    plain: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A request sent upstream whose answer cannot be passed as it is."""
-
-    row: Row
-    serial: int
-    fmt: int
-    forward: Forward | None = None
-    given_up: bool = False
-    """The client was told that OpenD did not answer; an order is still settled when it does."""
-
-    @property
-    def is_write(self) -> bool:
-        return self.forward is not None and self.forward.record is not None
-
-
 class Relay:
     """Made by a listener for one client in good standing. The listener feeds `receive`, and says when the client has gone."""
 
     __slots__ = (
-        "_blocked", "_client", "_gate", "_gone", "_lingering", "_lost", "_overdue", "_paused", "_pending", "_pool",
-        "_present", "_pushes", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
+        "_blocked", "_client", "_gate", "_gone", "_lingering", "_lost", "_paused", "_pending", "_pool", "_present", "_pushes",
+        "_replies", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
     )  # fmt: skip
 
     def __init__(
@@ -108,16 +66,15 @@ class Relay:
     ) -> None:  # fmt: skip
         self.caller = caller
         self._client = client
+        self._replies = Replies(client)
         self._gate = gate
         self._returns = returns
         self._pool = pool
         self._settings = settings
         self._spawn = spawn
         self._session: Session | None = None
-        self._overdue: tuple[int, ...] = ()
-        self._pending: dict[int, int | Pending] = {}
-        """Upstream serial → the proto id of a request passed as it was, or what to do with the answer."""
-        self._waiting: deque[Waiting] | None = None
+        self._pending = Unanswered(self._replies, returns)
+        self._waiting: deque[Request] | None = None
         self._worker: asyncio.Task[Any] | None = None
         self._pushes = Pushes(caller, gate.grants, returns, self._push, settings.push_owner_wait)
         self._lingering: asyncio.TimerHandle | None = None
@@ -154,7 +111,7 @@ class Relay:
         # INVARIANT: the key is looked up for every chunk, and nothing can change between the frames of one
         grant = self._gate.grants.of(self.caller)
         passable = grant.passable if isinstance(grant, Grant) else _NOTHING
-        pending, view = self._pending, memoryview(chunk)
+        pending, view = self._pending.sent, memoryview(chunk)
         passed, run, run_stop, last = 0, -1, 0, session.last_serial
         for head in heads:
             proto_id, fmt, serial, digest, start, stop = head
@@ -191,17 +148,16 @@ class Relay:
         """One frame on the slow path: opened, admitted, understood, and decided or queued."""
         admitted = self._gate.admit(self.caller, head.proto_id)
         if isinstance(admitted, Refused):
-            self._refuse(head.proto_id, head.serial, head.fmt, admitted)
+            self._replies.refuse(head.proto_id, head.serial, head.fmt, admitted)
             return
         try:
-            raw = self._open_body(chunk, head)
-            item = self._understand(admitted, head, raw)
+            item = read_request(self._gate, self.caller, admitted, chunk, head, self._client.cipher)
         except BodyError as error:
             refused = self._gate.refuse(self.caller, admitted, head.proto_id, Refusal(Code(error.code), str(error)))
-            self._refuse(head.proto_id, head.serial, head.fmt, refused)
+            self._replies.refuse(head.proto_id, head.serial, head.fmt, refused)
             return
         if isinstance(item, Refused):
-            self._refuse(head.proto_id, head.serial, head.fmt, item)
+            self._replies.refuse(head.proto_id, head.serial, head.fmt, item)
             return
         if self._waiting or (item.asked is not None and self._gate.waits(item.asked)):
             self._wait(item)
@@ -210,30 +166,6 @@ class Relay:
         else:
             self._carry_out(item, self._gate.decide_now(item.asked))
 
-    def _open_body(self, chunk: bytes, head: Head) -> bytes:
-        if head.fmt not in (PROTOBUF, JSON):
-            raise BodyError(
-                "malformed_request", f"the body format is `{head.fmt}`, it must be 0 (protobuf) or 1 (JSON)"
-            )
-        raw = chunk[head.start + HEADER_SIZE : head.stop]
-        cipher = self._client.cipher
-        if cipher is not None:
-            try:
-                raw = cipher.decrypt(raw)
-            except WireError as error:
-                raise BodyError("malformed_request", f"the body could not be decrypted: {error}") from None
-        if sha1(raw, usedforsecurity=False).digest() != head.digest:
-            raise BodyError("malformed_request", "the body does not match the SHA-1 in its header")
-        return raw
-
-    def _understand(self, row: Row, head: Head, raw: bytes) -> Waiting | Refused:
-        if row.judged or self._gate.grants.audits_reads:
-            asked = self._gate.understand(self.caller, row, lambda: body.parse_request(row, head.fmt, raw))
-            return asked if isinstance(asked, Refused) else Waiting(row, head.serial, head.fmt, asked)
-        if head.fmt == JSON:
-            raw = body.serialise(body.parse_request(row, JSON, raw), PROTOBUF)
-        return Waiting(row, head.serial, head.fmt, None, raw)
-
     @property
     def deciding(self) -> bool:
         """Whether a request is being decided, or waits behind one that is."""
@@ -241,7 +173,7 @@ class Relay:
 
     # -- waiting in order -----------------------------------------------------------------------------------------
 
-    def _wait(self, item: Waiting) -> None:
+    def _wait(self, item: Request) -> None:
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(item)
@@ -260,7 +192,7 @@ class Relay:
                 if item.asked is None:
                     admitted = self._gate.admit(self.caller, item.row.id)
                     if isinstance(admitted, Refused):
-                        self._refuse(item.row.id, item.serial, item.fmt, admitted)
+                        self._replies.refuse(item.row.id, item.serial, item.fmt, admitted)
                     else:
                         self._pass_plain(item)
                 elif self._gate.waits(item.asked) or item.asked.gathering is not None:
@@ -287,26 +219,26 @@ class Relay:
 
     # -- to OpenD -------------------------------------------------------------------------------------------------
 
-    def _pass_plain(self, item: Waiting) -> None:
+    def _pass_plain(self, item: Request) -> None:
         if self._session is None:
             return
         refused = self._gate.share(self.caller, item.row)
         if refused is not None:
-            self._refuse(item.row.id, item.serial, item.fmt, refused)
+            self._replies.refuse(item.row.id, item.serial, item.fmt, refused)
             return
         self._send(item, item.plain, None)
         self._gate.metrics.allowed(self.caller.iface, self.caller.key_id or "").inc()
 
-    def _carry_out(self, item: Waiting, verdict: Forward | Answered | Refused) -> None:
+    def _carry_out(self, item: Request, verdict: Forward | Answered | Refused) -> None:
         if isinstance(verdict, Refused):
-            self._refuse(item.row.id, item.serial, item.fmt, verdict)
+            self._replies.refuse(item.row.id, item.serial, item.fmt, verdict)
         elif isinstance(verdict, Answered):
-            self._answer(item.row, item.serial, item.fmt, verdict.body)
+            self._replies.answer(item.row, item.serial, item.fmt, verdict.body)
         else:
             # INVARIANT: what was judged is what is sent: the message is encoded anew
             self._send(item, verdict.asked.message.SerializeToString(), verdict)
 
-    def _send(self, item: Waiting, plaintext: bytes, forward: Forward | None) -> None:
+    def _send(self, item: Request, plaintext: bytes, forward: Forward | None) -> None:
         session = self._session
         if session is None or not session.ready:
             return  # the loss of the session answers and closes the client
@@ -318,31 +250,12 @@ class Relay:
             if forward is not None and forward.record is not None:
                 self._returns.order_lost(forward, str(error))
             text = f"[sidecar:{Code.UPSTREAM_UNAVAILABLE.value}] {error}"
-            self._refuse(item.row.id, item.serial, item.fmt, Refused(Code.UPSTREAM_UNAVAILABLE, text))
+            self._replies.refuse(item.row.id, item.serial, item.fmt, Refused(Code.UPSTREAM_UNAVAILABLE, text))
             self._client.end(str(error))
             return
-        self._pending[serial] = Pending(item.row, item.serial, item.fmt, forward)
+        self._pending.sent[serial] = Pending(item.row, item.serial, item.fmt, forward)
         if len(self._pending) > MAX_PENDING:
             self._pace()
-
-    # -- to the client --------------------------------------------------------------------------------------------
-
-    def _reply(self, proto_id: int, serial: int, fmt: int, plaintext: bytes) -> None:
-        if self._gone:
-            return
-        cipher = self._client.cipher
-        sealed = None if cipher is None else cipher.encrypt(plaintext)
-        self._client.write(frame.build(proto_id, serial, plaintext, fmt=fmt, ciphertext=sealed))
-
-    def _refuse(self, proto_id: int, serial: int, fmt: int, refused: Refused) -> None:
-        fmt = JSON if fmt == JSON else PROTOBUF
-        self._reply(proto_id, serial, fmt, replies.refusal(fmt, refused.text))
-
-    def _answer(self, row: Row, serial: int, fmt: int, plaintext: bytes) -> None:
-        """A protobuf Response, in the format of its request."""
-        if fmt == JSON and row.response is not None:
-            plaintext = body.serialise(message_class(row.response).FromString(plaintext), JSON)
-        self._reply(row.id, serial, fmt, plaintext)
 
     # -- SessionOwner: from OpenD ---------------------------------------------------------------------------------
 
@@ -359,7 +272,7 @@ class Relay:
         if session is None:
             return
         fast = self._client.cipher is None and session.cipher is None and not self._gone
-        pending, run, run_stop, pushed = self._pending, -1, 0, 0
+        pending, run, run_stop, pushed = self._pending.sent, -1, 0, 0
         view = memoryview(chunk)
         for head in heads:
             if isinstance(head, Run):
@@ -394,37 +307,38 @@ class Relay:
             self._pace()
 
     def _replied(self, plaintext: bytes, head: Head) -> None:
-        entry = self._pending.get(head.serial)
+        pending = self._pending.sent
+        entry = pending.get(head.serial)
         if entry is None or head.proto_id != (entry if isinstance(entry, int) else entry.row.id):
             return  # the answer to a KeepAlive of our own, or to nobody
         if isinstance(entry, int):
-            del self._pending[head.serial]
-            self._reply(head.proto_id, head.serial, PROTOBUF, plaintext)
+            del pending[head.serial]
+            self._replies.send(head.proto_id, head.serial, PROTOBUF, plaintext)
             return
         # an answer that cannot be read ends the session; until it is read its request is pending, and is answered then
         row = entry.row
         if entry.forward is None or row.response is None:
-            self._answer(row, entry.serial, entry.fmt, plaintext)
-            del self._pending[head.serial]
+            self._replies.answer(row, entry.serial, entry.fmt, plaintext)
+            del pending[head.serial]
             return
         response = message_class(row.response).FromString(plaintext)
         if not response.IsInitialized():
             raise WireError("required fields are missing")
-        del self._pending[head.serial]
+        del pending[head.serial]
         if entry.is_write:
             self._spawn(self._order_replied(entry, entry.forward, response))
             return
         refusal = self._returns.narrow(self.caller, row, response)
         if refusal is not None:
-            self._refuse(row.id, entry.serial, entry.fmt, self._gate.refuse_asked(entry.forward.asked, refusal))
+            self._replies.refuse(row.id, entry.serial, entry.fmt, self._gate.refuse_asked(entry.forward.asked, refusal))
         else:
-            self._reply(row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
+            self._replies.send(row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
 
     async def _order_replied(self, entry: Pending, forward: Forward, response: Message) -> None:
         await self._returns.order_answered(forward, response, late=entry.given_up)
         if not entry.given_up:
-            self._reply(entry.row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
-        if self._gone and not self._owes_orders():
+            self._replies.send(entry.row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
+        if self._gone and not self._pending.owes_orders:
             self._close_session()
 
     def _push(self, row: Row, plaintext: bytes) -> None:
@@ -433,7 +347,7 @@ class Relay:
             if row.response is None:
                 return
             plaintext = body.serialise(message_class(row.response).FromString(plaintext), JSON)
-        self._reply(row.id, 0, fmt, plaintext)
+        self._replies.send(row.id, 0, fmt, plaintext)
         self._gate.metrics.pushes(self.caller.iface).inc()
 
     # -- ends -----------------------------------------------------------------------------------------------------
@@ -443,9 +357,7 @@ class Relay:
         session, self._session = self._session, None
         if session is not None:
             self._pool.forget(session)
-        pending, self._pending = self._pending, {}
-        for serial, entry in pending.items():
-            self._give_up(serial, entry, reason)
+        self._pending.give_up_all(reason)
         if not self._gone:
             self._lost = reason
             self._refuse_waiting(reason)
@@ -453,26 +365,8 @@ class Relay:
 
     def give_up_overdue(self) -> None:
         """Answer what was pending at the last call and still is. Called every half of `request_timeout`: never silence."""
-        for serial in self._overdue:
-            entry = self._pending.get(serial)
-            if entry is None:
-                continue
-            self._give_up(serial, entry, "OpenD did not answer in time")
-            if isinstance(entry, Pending) and entry.is_write:
-                self._pending[serial] = replace(entry, given_up=True)
-            else:
-                del self._pending[serial]
-        self._overdue = tuple(
-            serial for serial, entry in self._pending.items() if isinstance(entry, int) or not entry.given_up
-        )
+        self._pending.give_up_overdue()
         self._pace()
-
-    def _give_up(self, serial: int, entry: int | Pending, reason: str) -> None:
-        """Tell the client that an answer does not come, and record it of an order."""
-        if isinstance(entry, int):
-            self._refuse(entry, serial, PROTOBUF, self._returns.gave_up(None, reason))
-        elif not entry.given_up:
-            self._refuse(entry.row.id, entry.serial, entry.fmt, self._returns.gave_up(entry.forward, reason))
 
     def _refuse_waiting(self, reason: str) -> None:
         """What waits is answered. The one being decided is recorded when it meets the obstacle, at its last look."""
@@ -481,14 +375,14 @@ class Relay:
         first = self._waiting[0]
         if self._worker is not None and first.asked is not None:
             refusal = link_ended(reason)
-            self._refuse(
+            self._replies.refuse(
                 first.row.id, first.serial, first.fmt, Refused(refusal.code, refusal.text(first.asked.decision_id))
             )
         behind = list(self._waiting)[1:] if self._worker is not None else list(self._waiting)
         for item in behind:
             self._waiting.remove(item)
             refused = self._gate.refuse(self.caller, item.row, item.row.id, Refusal(Code.UPSTREAM_UNAVAILABLE, reason))
-            self._refuse(item.row.id, item.serial, item.fmt, refused)
+            self._replies.refuse(item.row.id, item.serial, item.fmt, refused)
 
     def client_writable(self, writable: bool) -> None:
         """The client reads slower than OpenD sends (False): leave the rest in OpenD's socket until it caught up (True)."""
@@ -509,6 +403,7 @@ class Relay:
         self._gone = True
         if self._present:
             self._gate.presence.left(self.caller.key_id or "")
+        self._replies.close()
         self._pushes.close()
         if self._waiting is not None:
             while len(self._waiting) > (1 if self._worker is not None else 0):
@@ -517,22 +412,16 @@ class Relay:
                     item.asked.gathering.cancel()
         if self._session is None:
             return
-        if self._owes_orders():
+        if self._pending.owes_orders:
             self._lingering = asyncio.get_running_loop().call_later(self._settings.request_timeout, self._close_session)
         else:
             self._close_session()
-
-    def _owes_orders(self) -> bool:
-        return any(isinstance(entry, Pending) and entry.is_write for entry in self._pending.values())
 
     def _close_session(self) -> None:
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        for entry in self._pending.values():
-            if isinstance(entry, Pending) and entry.forward is not None and entry.is_write and not entry.given_up:
-                self._returns.order_lost(entry.forward, "the client has gone and OpenD did not answer in time")
-        self._pending.clear()
+        self._pending.forget_all()
         session, self._session = self._session, None
         if session is not None:
             self._drop_session(session)

@@ -1,0 +1,1 @@
+"""One client's conversation with OpenD, over a session of its own."""
