@@ -47,6 +47,7 @@ from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.loss_watch import LossWatch
 from sidecar.metrics import Metrics
+from sidecar.operator_log import use_level
 from sidecar.overview import Overview
 from sidecar.policy.usage import Account
 from sidecar.readiness import Readiness
@@ -334,6 +335,7 @@ class App:
         self.grants.audit_reads(settings.audit.reads)
         self._audit.min_free = settings.audit.min_free
         self.keys.stale_keys_max = settings.keys.stale_keys_max
+        use_level(settings.log.level)
         told = "; ".join(str(one) for one in changed)
         record = AuditRecord(
             at=time.time(), iface="sidecar", endpoint="reload", key_id=NO_KEY, outcome="success", message=f"settings: {told}",

@@ -17,6 +17,7 @@ CHANGEABLE: dict[str, tuple[str, ...]] = {
     "audit": ("min_free", "reads"),
     "policy": ("price_buffer_pct", "fx", "tag_orders"),
     "breakers": tuple(field.name for field in dataclasses.fields(Breakers)),
+    "log": ("level",),
     "": ("drain",),
 }
 """Section → its settings that can change while the sidecar runs; "" are those of no section. All others need a restart: ports and

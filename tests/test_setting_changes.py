@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sidecar.config import load_settings
 from sidecar.listener_settings import Listeners, RestListener, TcpListener
 from sidecar.setting_changes import CHANGEABLE, changeable, changes, taken_over
-from sidecar.settings import Audit, Breakers, Fx, Keys, Policy, Settings, Upstream, surface
+from sidecar.settings import Audit, Breakers, Fx, Keys, Log, Policy, Settings, Upstream, surface
 
 RATES = Fx(date(2026, 11, 20), "HKD", {"USD": 7.78})  # type: ignore[arg-type]  # as the file has it
 
@@ -64,6 +64,7 @@ def test_what_can_change_is_taken_over_and_the_rest_stays() -> None:
         policy=Policy(fx=RATES, quote_max_age=1, tag_orders=False),
         breakers=Breakers(refusals_in_a_row=5),
         drain=1,
+        log=Log(level="debug", json=True),
     )
     after = taken_over(Settings(), wanted)
     assert [one.setting for one in changes(Settings(), after)] == [
@@ -76,12 +77,14 @@ def test_what_can_change_is_taken_over_and_the_rest_stays() -> None:
         "policy.tag_orders",
         "drain",
         "breakers.refusals_in_a_row",
+        "log.level",
     ]
     assert [one.setting for one in changes(after, wanted)] == [
         "keys.file",
         "audit.file",
         "listeners.rest.port",
         "policy.quote_max_age",
+        "log.json",
     ]
 
 
@@ -109,6 +112,7 @@ SETTINGS = some(
     policy=some(Policy, fx=st.sampled_from([Fx(), RATES]), tag_orders=st.booleans(), quote_max_age=st.sampled_from([1.0, 2.0])),
     breakers=some(Breakers, refusals_in_a_row=st.integers(2, 3), identical_window=st.sampled_from([1.0, 2.0])),
     drain=st.sampled_from([0.0, 1.0]),
+    log=some(Log, level=st.sampled_from(["info", "error"]), json=st.booleans()),
 )  # fmt: skip
 
 

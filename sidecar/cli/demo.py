@@ -24,7 +24,7 @@ from rich.console import Console
 from sidecar.app import App
 from sidecar.cli.decision_line import Following, line_of
 from sidecar.cli.key_table import limits
-from sidecar.cli.run import configure_log, loop_factory
+from sidecar.cli.run import loop_factory
 from sidecar.errors import ConfigError
 from sidecar.keys.file import edit
 from sidecar.keys.secret import hash_of, new_plaintext, ws_hash_of
@@ -37,6 +37,7 @@ from sidecar.listener_settings import (
     TcpListener,
     WebSocketListener,
 )
+from sidecar.operator_log import configure_log
 from sidecar.policy.key import Key
 from sidecar.sandbox import Sandbox, SandboxSettings
 from sidecar.settings import Audit, Keys, Log, Settings, Upstream

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import sys
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 import click
 import structlog
 
 from sidecar.app import App
+from sidecar.operator_log import configure_log
 from sidecar.reloading import Source
-from sidecar.settings import Log, Settings
+from sidecar.settings import Settings
 
 
 @click.command()
@@ -77,40 +76,3 @@ def loop_factory() -> Any:
     import uvloop
 
     return uvloop.new_event_loop
-
-
-class _Unfailing:
-    """INVARIANT: a log that cannot be written (full disk, closed pipe) stops no cancel: what is said is lost, and no more."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
-
-
-def configure_log(settings: Log) -> None:
-    """The operator's log: on stderr, for people or as JSON."""
-    level = logging.getLevelNamesMapping()[settings.level.upper()]
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=False),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
-        cache_logger_on_first_use=True,
-    )

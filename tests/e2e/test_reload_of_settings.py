@@ -228,3 +228,20 @@ def test_breakers_and_the_audit_of_reads_are_switched_on_and_off_while_it_runs(
     assert place() == "breaker"
     eventually(lambda: len(sidecar.audit(reason="breaker", outcome="reject")) >= 3, 3)
     assert len(sidecar.audit(key_id="bot", outcome="allow")) == reads + 1
+
+
+def test_the_level_of_the_log_changes_while_it_runs(stage: Stage, sandbox: LiveSandbox) -> None:
+    sidecar = stage.sidecar(sandbox.port)
+
+    def told(level: str) -> list[str]:
+        """What the log tells of two reloads, the first of which puts `level` in force."""
+        begun = sidecar.log_file.stat().st_size
+        write(sidecar, log={"json": True, "level": level})
+        for _ in range(2):
+            assert command(sidecar, "reload").returncode == 0, level
+        return [line["event"] for line in sidecar.log(begun)]
+
+    told("warning")
+    assert told("error") == []
+    assert "the settings were read again" in told("info")
+    sidecar.wait_audit(endpoint="reload", message="settings: log.level: error → info")
