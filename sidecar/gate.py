@@ -188,9 +188,10 @@ class Gate:
             return self._verdicts.refuse_asked(asked, stopping)
         if intent is None or not asked.is_order or self._facts.unsure_of_account(intent):
             return None
-        if not self._facts.asks_opend(asked.caller, intent):
+        grant = self.grants.of(asked.caller)
+        if isinstance(grant, Refusal) or not self._facts.asks_opend(grant.key, intent):
             return None
-        refusal = self._screen(asked)  # spares OpenD the questions for an order that will be refused
+        refusal = self._screen(asked, grant)  # spares OpenD the questions for an order that will be refused
         return None if refusal is None else self._verdicts.refuse_asked(asked, refusal)
 
     def goes_upstream(self, asked: Asked) -> bool:
@@ -228,11 +229,10 @@ class Gate:
         asked.args_hash = made
 
     def _is_hopeless(self, asked: Asked, known: Facts) -> bool:
-        return not asked.rehearsal and self._screen(asked, known) is not None
+        return not asked.rehearsal and self._screen(asked, self.grants.of(asked.caller), known) is not None
 
-    def _screen(self, asked: Asked, known: Facts | None = None) -> Refusal | None:
+    def _screen(self, asked: Asked, grant: Grant | Refusal, known: Facts | None = None) -> Refusal | None:
         """Why it is refused whatever OpenD would say, as far as memory tells; `known` adds the order behind a change."""
-        grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return grant
         assert asked.intent is not None
@@ -298,7 +298,7 @@ class Gate:
                 return self._verdicts.refuse_asked(asked, Refusal(Code(facts.code), str(facts)))
             facts = await self._facts.refreshed(asked.intent, facts)
         if not asked.is_order:
-            if self._opens_opend(asked.intent) and self._screen(asked) is None:
+            if self._opens_opend(asked.intent) and self._screen(asked, self.grants.of(asked.caller)) is None:
                 await self._opened(asked.intent)  # a cancel goes on, whatever became of that: OpenD has the last word
             return self.decide_now(asked)
         reserved = self._decide_and_reserve(asked, facts)
@@ -454,7 +454,7 @@ class Gate:
         key_id = grant.key.id
         locked = self._unlocking.locked_by_client(key_id) is not None
         halted = locked or self.trading(key_id).state is not TradingState.ACTIVE
-        changed = self._screen(asked, facts) if halted or self.grants.revision != decided_under else None
+        changed = self._screen(asked, grant, facts) if halted or self.grants.revision != decided_under else None
         return changed or self._tightened(asked, key_id) or self._unfit(asked.intent) or obstacle()
 
     def _tightened(self, asked: Asked, key_id: str) -> Refusal | None:

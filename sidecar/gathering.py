@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, TypeVar
 
 from sidecar.facts.accounts import Accounts
 from sidecar.facts.look_ups import LookUps
@@ -21,7 +22,7 @@ from sidecar.policy.decide import needs, needs_holding
 from sidecar.policy.decision import Refusal
 from sidecar.policy.exact import EXACT
 from sidecar.policy.key import Key
-from sidecar.policy.legs import legs_of, units_of
+from sidecar.policy.legs import known_of, units_of
 from sidecar.policy.trading import Standing
 from sidecar.policy.usage import Account, Facts, LegFacts, Need, OrderOwner, Position
 
@@ -33,6 +34,9 @@ CHANGES_MOST = 60
 """So many changes of orders of one key within `IN_VAIN_PERIOD` seconds are looked up: three times what OpenD takes of one
 account."""
 
+T = TypeVar("T")
+
+_NOTHING_GATHERED = Facts()
 _BY_SECURITY = frozenset({Need.INSTRUMENT, Need.QUOTE, Need.MARKET_STATE})
 
 
@@ -85,11 +89,12 @@ class Gathering:
         account = getattr(intent, "account", None)
         return account is not None and self._accounts.get(account.acc_id) is None
 
-    def remembered(self, intent: Intent, key_id: str) -> Facts:
-        """What is known without asking anybody."""
+    def remembered(self, intent: Intent, key_id: str, gathered: Facts = _NOTHING_GATHERED) -> Facts:
+        """What is known without asking anybody, beside what was gathered."""
         account = getattr(intent, "account", None)
         order = getattr(intent, "order", None)
-        return Facts(
+        return replace(
+            gathered,
             account=None if account is None else self._accounts.get(account.acc_id),
             order_owner=None
             if order is None or account is None
@@ -100,11 +105,7 @@ class Gathering:
 
     def completed(self, intent: Intent, key_id: str, gathered: Facts) -> Facts:
         """What was gathered, with what memory says at this very moment. Part of the one step that decides."""
-        known = self.remembered(intent, key_id)
-        facts = replace(
-            gathered, account=known.account, order_owner=known.order_owner, trading=known.trading,
-            locked_since=known.locked_since,
-        )  # fmt: skip
+        facts = self.remembered(intent, key_id, gathered)
         if isinstance(intent, ModifyOrder) and facts.resting is not None:
             facts = self._with_ledger(intent.account.acc_id, facts.resting, facts)
         order = judged(intent, facts)
@@ -129,11 +130,14 @@ class Gathering:
         self, order: PlaceOrder | PlaceCombo, foreign: PlaceOrder | PlaceCombo | None, facts: Facts
     ) -> Facts:
         """INVARIANT: what is reserved against a holding is counted in the step that decides, over all keys and doors."""
-        legs = [
+        legs = known_of(order, facts)
+        if all(known.position is None for known in legs):
+            return facts
+        counted = [
             replace(known, position=self._reserved(order.account.acc_id, symbol, known.position, foreign))
-            for symbol, known in zip(_symbols(order), known_of(order, facts), strict=True)
+            for symbol, known in zip(_symbols(order), legs, strict=True)
         ]
-        return _with_legs(facts, order, legs)
+        return _with_legs(facts, order, counted)
 
     def _reserved(
         self, acc_id: int, symbol: str, position: Position | None, foreign: PlaceOrder | PlaceCombo | None
@@ -192,7 +196,7 @@ class Gathering:
         if self._in_vain.too(_asking(caller, grant.key)):
             wanted -= _BY_SECURITY
         account, begun = self._accounts.get(order.account.acc_id), time.monotonic()
-        legs = await asyncio.gather(*(self._known(account, each, wanted) for each in _securities(order)))
+        legs = await _side_by_side([self._known(account, each, wanted) for each in _securities(order)])
         if any(_found_nothing(each, wanted) for each in legs):
             self._in_vain.note(_asking(caller, grant.key))
         facts = _with_legs(facts, order, legs)
@@ -257,13 +261,16 @@ class Gathering:
         return replace(resting, order=replace(order, side=Side.SELL))
 
     async def _known(self, account: Account | None, security: Security, wanted: frozenset[Need]) -> LegFacts:
-        instrument, quote, position, market_state = await asyncio.gather(
-            self._look_ups.instruments.get(security) if Need.INSTRUMENT in wanted else _nothing(),
-            self._look_ups.quotes.get(security) if Need.QUOTE in wanted else _nothing(),
-            self._look_ups.positions.get(account, security) if Need.POSITION in wanted else _nothing(),
-            self._look_ups.market_states.get(security) if Need.MARKET_STATE in wanted else _nothing(),
-        )
-        return LegFacts(instrument, quote, position, market_state)
+        asked: dict[str, Awaitable[Any]] = {}
+        if Need.INSTRUMENT in wanted:
+            asked["instrument"] = self._look_ups.instruments.get(security)
+        if Need.QUOTE in wanted:
+            asked["quote"] = self._look_ups.quotes.get(security)
+        if Need.POSITION in wanted:
+            asked["position"] = self._look_ups.positions.get(account, security)
+        if Need.MARKET_STATE in wanted:
+            asked["market_state"] = self._look_ups.market_states.get(security)
+        return LegFacts(**dict(zip(asked, await _side_by_side([*asked.values()]), strict=True)))
 
     async def refreshed(self, intent: Intent, facts: Facts) -> Facts:
         """Holdings that grew old while the order waited behind others of its connection are asked for once more."""
@@ -281,13 +288,10 @@ class Gathering:
         ]
         return _with_legs(facts, order, renewed)
 
-    def asks_opend(self, caller: Caller, intent: Intent) -> bool:
+    def asks_opend(self, key: Key, intent: Intent) -> bool:
         """Whether deciding it takes an answer from OpenD."""
-        grant = self._grants.of(caller)
-        if isinstance(grant, Refusal):
-            return False
         if isinstance(intent, PlaceOrder | PlaceCombo):
-            return bool(needs(grant.key, intent, self._trading(grant.key.id))) or any(
+            return bool(needs(key, intent, self._trading(key.id))) or any(
                 each.continuous for each in _securities(intent)
             )
         return isinstance(intent, ModifyOrder)
@@ -305,11 +309,6 @@ def judged(intent: Intent, facts: Facts) -> PlaceOrder | PlaceCombo | None:
     if isinstance(intent, ModifyOrder) and facts.resting is not None and raises_the_stake(intent):
         return would_become(intent, facts.resting)
     return None
-
-
-def known_of(order: PlaceOrder | PlaceCombo, facts: Facts) -> tuple[LegFacts, ...]:
-    """What is known of each of its securities."""
-    return tuple(leg.known for leg in legs_of(order, facts, order.qty))
 
 
 def _securities(order: PlaceOrder | PlaceCombo) -> tuple[Security, ...]:
@@ -344,6 +343,11 @@ def _found_nothing(known: LegFacts, wanted: frozenset[Need]) -> bool:
     return (Need.QUOTE in wanted and known.quote is None) or (
         Need.MARKET_STATE in wanted and known.market_state is None
     )
+
+
+async def _side_by_side(asking: Sequence[Awaitable[T]]) -> list[T]:
+    """All their answers, in their order. What is one only takes no task of its own."""
+    return [await one for one in asking] if len(asking) <= 1 else await asyncio.gather(*asking)
 
 
 async def _nothing() -> None:

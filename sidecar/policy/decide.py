@@ -108,7 +108,7 @@ def needs(key: Key, order: PlaceOrder | PlaceCombo, trading: Standing | None = N
     """
     wanted = set()
     securities = [order.security] if isinstance(order, PlaceOrder) else [leg.security for leg in order.legs]
-    if any(whitelists.asks_for_kind(key, security) for security in securities):
+    if key.allowed_symbols is not None and any(whitelists.asks_for_kind(key, security) for security in securities):
         wanted.add(Need.INSTRUMENT)
     if key.value_capped:
         wanted.add(Need.INSTRUMENT)
@@ -195,7 +195,10 @@ def _worth(case: Case) -> Worth | None:
 def _findings(table: Iterable[_Rule], case: Case, *, whole: bool) -> list[Finding]:
     findings: list[Finding] = []
     for rule in table:
-        finding = _ask(rule, case)
+        try:
+            finding = rule.check(case)
+        except Exception as error:
+            finding = _broken(rule, error)
         if finding is None:
             continue
         findings.append(finding)
@@ -204,9 +207,7 @@ def _findings(table: Iterable[_Rule], case: Case, *, whole: bool) -> list[Findin
     return findings
 
 
-def _ask(rule: _Rule, case: Case) -> Finding | None:
-    try:
-        return rule.check(case)
-    except Exception as error:  # INVARIANT: a rule that breaks refuses
-        message = f"the check of {rule.code.value} could not be made, so the request is refused"
-        return Finding(rule.code.value, f"{message}: {type(error).__name__}", Refusal(rule.code, message))
+def _broken(rule: _Rule, error: Exception) -> Finding:
+    """INVARIANT: a rule that breaks refuses."""
+    message = f"the check of {rule.code.value} could not be made, so the request is refused"
+    return Finding(rule.code.value, f"{message}: {type(error).__name__}", Refusal(rule.code, message))

@@ -84,5 +84,4 @@ class Key:
     @property
     def value_capped(self) -> bool:
         """Whether any limit is an amount of money, so that an order must be valued."""
-        caps = (self.max_order_value, self.max_daily_value, self.max_position_value)
-        return any(cap is not None for cap in caps)
+        return not (self.max_order_value is None and self.max_daily_value is None and self.max_position_value is None)

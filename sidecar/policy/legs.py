@@ -25,14 +25,20 @@ class Leg:
 
 def legs_of(order: PlaceOrder | PlaceCombo, facts: Facts, added: Decimal) -> tuple[Leg, ...]:
     """`added` in the order's own quantity, of which each leg has its ratio."""
+    known = known_of(order, facts)
     if isinstance(order, PlaceOrder):
-        known = LegFacts(facts.instrument, facts.quote, facts.position, facts.market_state)
-        return (Leg(order.security, order.side, added, known),)
-    of_each = facts.legs if len(facts.legs) == len(order.legs) else (_UNKNOWN,) * len(order.legs)
+        return (Leg(order.security, order.side, added, known[0]),)
     return tuple(
         Leg(leg.security, leg.side, EXACT.multiply(added, leg.qty_ratio), each)
-        for leg, each in zip(order.legs, of_each, strict=True)
+        for leg, each in zip(order.legs, known, strict=True)
     )
+
+
+def known_of(order: PlaceOrder | PlaceCombo, facts: Facts) -> tuple[LegFacts, ...]:
+    """What is known of each of its securities."""
+    if isinstance(order, PlaceOrder):
+        return (LegFacts(facts.instrument, facts.quote, facts.position, facts.market_state),)
+    return facts.legs if len(facts.legs) == len(order.legs) else (_UNKNOWN,) * len(order.legs)
 
 
 def units_of(order: PlaceOrder | PlaceCombo, symbol: str) -> tuple[Decimal, Decimal]:
