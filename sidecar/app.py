@@ -43,7 +43,8 @@ from sidecar.listeners.grpc.listener import GrpcListener
 from sidecar.listeners.mcp.listener import McpListener
 from sidecar.listeners.operator.page import OperatorPage
 from sidecar.listeners.rest.listener import RestListener
-from sidecar.listeners.tcp.listener import TcpDoor, TcpListener
+from sidecar.listeners.tcp.door import TcpDoor
+from sidecar.listeners.tcp.listener import TcpListener
 from sidecar.listeners.websocket.listener import WebSocketListener
 from sidecar.loss_watch import LossWatch
 from sidecar.metrics import Metrics

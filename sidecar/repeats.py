@@ -1,6 +1,6 @@
 """Repeated writes under one idempotency key: the first is carried out, every other is answered with its outcome.
 
-What must outlive the process is the ledger's (`Ledger.attempt`); here is what is under way. Sends nothing itself.
+What must outlive the process is the ledger's (`Ledger.attempts`); here is what is under way. Sends nothing itself.
 """
 
 from __future__ import annotations

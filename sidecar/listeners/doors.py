@@ -15,7 +15,7 @@ from sidecar.listeners.admin import AdminListener
 from sidecar.listeners.admin_socket import AdminSocket
 from sidecar.listeners.certificate import Certificates
 from sidecar.listeners.door import Door
-from sidecar.listeners.tcp.listener import TcpDoor
+from sidecar.listeners.tcp.door import TcpDoor
 from sidecar.settings import Settings
 from sidecar.wire.encryption import RsaKey
 

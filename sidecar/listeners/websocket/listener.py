@@ -1,4 +1,4 @@
-"""The WebSocket door: whom it lets through its upgrade, and with which key. What is said then is `ws_client`'s business.
+"""The WebSocket door: whom it lets through its upgrade, and with which key. What is said then is `client`'s business.
 
 One port, any path, two framings told apart by a connection's first message: the official JavaScript SDK's, which logs in
 with its first message, and frames of OpenD's TCP protocol, whose key is shown at the upgrade.
