@@ -1,4 +1,4 @@
-"""What counts, for how long, and whose order is whose."""
+"""What counts, for how long, what survives a restart, and what is kept in memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from ledger_making import ACCOUNT, NOON, Clock, MemoryStore, open_ledger, reserv
 
 from sidecar.errors import RecordError
 from sidecar.ledger import book
-from sidecar.ledger.known_orders import NOBODY
-from sidecar.ledger.ledger import Ledger
 from sidecar.ledger.reservation import Dropped, Row, State
 from sidecar.policy.usage import OrderOwner, Usage
 
@@ -302,111 +300,6 @@ def test_the_recorder_is_called_once_when_something_is_to_be_written() -> None:
     assert len(calls) == 2
 
 
-# Whose order
-
-
-def test_an_order_is_found_by_either_id_and_only_in_its_account() -> None:
-    ledger = open_ledger()
-    made = reservation()
-    ledger.reserve(made)
-    assert ledger.orders.owner_of(ACCOUNT, 7, "EX7") is None
-    ledger.accepted(made.decision_id, 7, "EX7")
-    for order_id, order_id_ex in ((7, ""), (0, "EX7"), (7, "EX7")):
-        assert ledger.orders.owner_of(ACCOUNT, order_id, order_id_ex) == OrderOwner("bot")
-        assert ledger.orders.decision_of(ACCOUNT, order_id, order_id_ex) == made.decision_id
-        assert ledger.orders.owner_of(ACCOUNT + 1, order_id, order_id_ex) is None
-    assert ledger.orders.owner_of(ACCOUNT, 0, "") is None
-
-
-def test_ids_of_two_different_orders_are_nobodys() -> None:
-    ledger = open_ledger()
-    mine, theirs = reservation(), reservation(key_id="other")
-    ledger.reserve(mine)
-    ledger.reserve(theirs)
-    ledger.accepted(mine.decision_id, 7, "EX7")
-    ledger.accepted(theirs.decision_id, 8, "EX8")
-    assert ledger.orders.owner_of(ACCOUNT, 7, "EX8") == NOBODY
-
-
-def test_the_number_of_an_order_written_as_its_text_id_finds_it_too() -> None:
-    ledger = open_ledger()
-    mine, theirs = reservation(), reservation(key_id="other")
-    for made, ids in ((mine, (7, "EX7")), (theirs, (8, "7"))):
-        ledger.reserve(made)
-        assert ledger.orders.owner_of(ACCOUNT, 0, str(ids[0])) is None
-        ledger.accepted(made.decision_id, *ids)
-    assert ledger.orders.owner_of(ACCOUNT, 0, "8") == OrderOwner("other")
-    assert ledger.orders.owner_of(ACCOUNT, 0, "7") == NOBODY
-    for absurd in ("9", str(2**64), "9" * 5_000):
-        assert ledger.orders.owner_of(ACCOUNT, 0, absurd) is None
-
-
-def test_ids_told_one_after_the_other_are_joined() -> None:
-    ledger = open_ledger()
-    made = reservation()
-    ledger.reserve(made)
-    ledger.accepted(made.decision_id, 0, "EX7")
-    ledger.accepted(made.decision_id, 7, "")
-    assert ledger.orders.owner_of(ACCOUNT, 7, "EX7") == OrderOwner("bot")
-
-
-def test_a_reply_corrects_a_guess_made_from_a_push() -> None:
-    ledger = open_ledger()
-    first, second = reservation(), reservation(key_id="other")
-    ledger.reserve(first)
-    ledger.reserve(second)
-    ledger.accepted(first.decision_id, 7, "EX7")
-    ledger.accepted(first.decision_id, 8, "EX8")
-    ledger.accepted(second.decision_id, 7, "EX7")
-    assert ledger.orders.owner_of(ACCOUNT, 7, "EX7") == OrderOwner("other")
-    assert ledger.orders.owner_of(ACCOUNT, 8, "EX8") == OrderOwner("bot")
-
-
-def test_a_tag_names_its_owner_and_another_remark_does_not() -> None:
-    ledger = open_ledger()
-    tagged, own = reservation(), reservation(remark="my remark")
-    ledger.reserve(tagged)
-    ledger.reserve(own)
-    assert ledger.orders.owner_by_remark(tagged.remark) == OrderOwner("bot")
-    assert ledger.orders.owner_by_remark("my remark") is None
-    assert ledger.orders.owner_by_remark(f"#{own.decision_id}") is None
-    assert ledger.orders.owner_by_remark("#") is None
-    assert ledger.orders.owner_by_remark("") is None
-
-
-def test_a_modify_raises_the_approved_total_and_owns_nothing() -> None:
-    ledger = open_ledger()
-    placed = reservation(value=Decimal(1000))
-    ledger.reserve(placed)
-    ledger.accepted(placed.decision_id, 7, "EX7")
-    raised = reservation(kind="modify", value=Decimal(500), order_id_ex="EX7", key_id="other")
-    ledger.reserve(raised)
-    assert _highest(ledger, 7, "") == (Decimal(1000), "HKD"), "OpenD may yet refuse it"
-    assert ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("bot")
-    ledger.accepted(raised.decision_id, 0, "EX7")
-    assert _highest(ledger, 7, "") == (Decimal(1500), "HKD")
-    refused = reservation(kind="modify", value=Decimal(300), order_id_ex="EX7")
-    ledger.reserve(refused)
-    ledger.refused_by_opend(refused.decision_id)
-    assert _highest(ledger, 0, "EX7") == (Decimal(1500), "HKD")
-    assert ledger.orders.approved(ACCOUNT, 0, "EX8") is None
-
-
-def test_later_and_unsettled_reservations_are_added_to_an_older_fact() -> None:
-    ledger = open_ledger()
-    settled, waiting, later, elsewhere = reservation(), reservation(), reservation(), reservation(acc_id=1)
-    ledger.reserve(settled)
-    ledger.reserve(waiting)
-    ledger.accepted(settled.decision_id, 7, "EX7")
-    asked_at = ledger.sequence
-    ledger.reserve(later)
-    ledger.reserve(elsewhere)
-    ledger.accepted(later.decision_id, 8, "EX8")
-    assert ledger.exposure.reserved_since(ACCOUNT, asked_at) == [waiting, later]
-    ledger.refused_by_opend(waiting.decision_id)
-    assert ledger.exposure.reserved_since(ACCOUNT, asked_at) == [later]
-
-
 # Memory
 
 
@@ -460,9 +353,3 @@ def test_a_store_that_cannot_be_read_does_not_stop_a_cancel() -> None:
     store.error = None
     store.rows["x"] = Row(reservation(key_id="late"), State.ACCEPTED, 7, "")
     assert ledger.orders.owner_of(ACCOUNT, 7, "") == OrderOwner("late")
-
-
-def _highest(ledger: Ledger, order_id: int, order_id_ex: str) -> tuple[Decimal | None, str | None]:
-    approved = ledger.orders.approved(ACCOUNT, order_id, order_id_ex)
-    assert approved is not None
-    return approved.value, approved.currency

@@ -22,6 +22,21 @@ def selling(ledger: Ledger, sequence: int) -> Decimal | None:
     return ledger.exposure.selling_since(ACCOUNT, "HK.00700", sequence)
 
 
+def test_later_and_unsettled_reservations_are_added_to_an_older_fact() -> None:
+    ledger = open_ledger()
+    settled, waiting, later, elsewhere = reservation(), reservation(), reservation(), reservation(acc_id=1)
+    ledger.reserve(settled)
+    ledger.reserve(waiting)
+    ledger.accepted(settled.decision_id, 7, "EX7")
+    asked_at = ledger.sequence
+    ledger.reserve(later)
+    ledger.reserve(elsewhere)
+    ledger.accepted(later.decision_id, 8, "EX8")
+    assert ledger.exposure.reserved_since(ACCOUNT, asked_at) == [waiting, later]
+    ledger.refused_by_opend(waiting.decision_id)
+    assert ledger.exposure.reserved_since(ACCOUNT, asked_at) == [later]
+
+
 def test_a_sale_settled_after_the_question_was_sent_may_not_be_in_the_answer() -> None:
     clock = Clock()
     ledger = open_ledger(clock=clock)
