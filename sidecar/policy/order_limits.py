@@ -14,6 +14,7 @@ from sidecar.policy.case import Case, passed, refused
 from sidecar.policy.decision import Code, Finding
 from sidecar.policy.exact import EXACT, plain
 from sidecar.policy.key import Key
+from sidecar.policy.legs import units_of
 
 _SESSIONS = ("none", "RTH", "ETH", "ALL", "OVERNIGHT")
 """OpenD's names (Common.Session), by number."""
@@ -109,8 +110,8 @@ def order_qty(case: Case) -> Finding | None:
     if limit is None or order is None:
         return None
     qty = order.qty
-    if isinstance(order, PlaceCombo):  # as many of each leg
-        qty = EXACT.multiply(qty, max((leg.qty_ratio for leg in order.legs), default=_ONE))
+    if isinstance(order, PlaceCombo):
+        qty = max((max(units_of(order, leg.security.symbol)) for leg in order.legs), default=qty)
     if not qty <= limit:
         return refused("quantity", Code.ORDER_QTY, f"quantity {plain(qty)} is over the limit of {plain(limit)}")
     return passed("quantity", f"{plain(qty)}, the limit is {plain(limit)}")
