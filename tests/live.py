@@ -259,7 +259,7 @@ class _Running:
         eventually(lambda: self.revision() == wanted, timeout, "the changed keys to be in force")
         return time.monotonic() - started
 
-    def wait_audit(self, timeout: float = 3.0, **wanted: Any) -> dict[str, Any]:
+    def wait_audit(self, timeout: float = 10.0, **wanted: Any) -> dict[str, Any]:
         """The first line of the audit that is as `wanted`, waiting for it."""
         return eventually(lambda: self.audit(**wanted), timeout, f"an audit line with {wanted}")[0]
 
