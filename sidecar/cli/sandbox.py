@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from contextlib import suppress
 
 import click
@@ -119,6 +120,7 @@ async def _serve(settings: SandboxSettings) -> None:
         click.echo(f"sandbox listens on {settings.host}:{running.port} (seed {settings.seed}{encrypted})")
         if settings.faults:
             click.echo(f"bad day: {', '.join(str(fault) for fault in settings.faults)}")
+        running.tell = lambda text: click.echo(f"{time.strftime('%H:%M:%S')} {text}")
         await ended.wait()
 
 

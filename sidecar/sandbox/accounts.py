@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
 
-from sidecar.sandbox.instruments import ZERO, Currency, Instrument, Kind
+from sidecar.sandbox.instruments import SH, SZ, ZERO, Currency, Instrument, Kind
 from sidecar.sandbox.listing import Listing
 from sidecar.sandbox.margin import FUTURE_MARGIN, SHORT_MARGIN
 from sidecar.sandbox.market import Market
@@ -138,9 +138,12 @@ class Account:
         order.money_held, order.units_held = money, units
 
     def sellable(self, instrument: Instrument, besides: Order | None = None) -> Decimal:
-        """What is held and not yet offered by a working sell order."""
+        """What is held and not yet offered by a working sell order; of mainland shares, none that were bought today."""
+        held = self.held(instrument)
+        if instrument.market in (SH, SZ) and instrument in self.positions:
+            held -= self.positions[instrument].bought
         offered = self.offered.get(instrument, ZERO) - (besides.units_held if besides is not None else ZERO)
-        return max(self.held(instrument) - offered, ZERO)
+        return max(held - offered, ZERO)
 
     def frozen(self, currency: Currency, besides: Order | None = None) -> Decimal:
         """What working orders hold back, in `currency`."""

@@ -11,10 +11,12 @@
 | paper accounts take none | inferred (paper trading lists limit and market orders of single securities) |
 | all legs trade at once or none does | inferred |
 | a debit is held back until it is paid, a credit holds nothing back | made up |
+| what 2112 says a combo would change of funds and margin | made up |
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -23,9 +25,10 @@ from sidecar.sandbox.answers import Failure
 from sidecar.sandbox.instruments import ZERO, Instrument, Kind
 from sidecar.sandbox.legs import STEP, ComboQuote, Leg, combo_instrument
 from sidecar.sandbox.listing import Listing
+from sidecar.sandbox.margin import SHORT_MARGIN
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import DAY, GTD, LIMIT, MARKET, Order
-from sidecar.sandbox.rules import MAX_REMARK, SIDES, Terms, exact, fits, quantity_refusal
+from sidecar.sandbox.rules import MAX_REMARK, SIDES, Terms, exact, fits, quantity_refusal, whole
 
 _LEGS = range(2, 5)
 _KINDS = (Kind.STOCK, Kind.ETF, Kind.OPTION)
@@ -47,6 +50,42 @@ def judge_combo(account: Account, c2s: Any, listing: Listing, market: Market, re
     if len(c2s.remark.encode()) > MAX_REMARK:
         return Failure(f"The remark is longer than {MAX_REMARK} bytes")
     return _terms(account, c2s, combo_instrument(legs), legs, c2s.orderType, market, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ComboEffect:
+    """What a combo would change of an account, in the currency of its legs."""
+
+    net_value: Decimal
+    initial_margin: Decimal
+    power_used: Decimal
+    power: Decimal
+    """Buying power as it is without it."""
+
+
+def combo_effect(account: Account, c2s: Any, listing: Listing, market: Market) -> ComboEffect | Failure:
+    """What 2112 tells of a combo, whether or not 2227 would take it."""
+    legs = _legs(c2s, listing, market)
+    if isinstance(legs, Failure):
+        return legs
+    instrument = combo_instrument(legs)
+    quantity = whole(c2s.qty)
+    refusal = quantity_refusal(instrument, quantity)
+    if refusal is not None or quantity is None:
+        return refusal or Failure("The quantity is wrong")
+    quote = ComboQuote(instrument, legs)
+    price = exact(c2s.price) if c2s.HasField("price") and c2s.orderType != MARKET else None
+    paid = (quote.ask if price is None else price) * quantity * instrument.multiplier
+    margin = ZERO
+    for leg in legs:
+        short = ZERO if leg.buy else quantity * leg.ratio - account.sellable(leg.instrument)
+        margin += max(short, ZERO) * leg.quote.last * leg.instrument.multiplier * SHORT_MARGIN
+    return ComboEffect(
+        net_value=quote.last * quantity * instrument.multiplier - paid,
+        initial_margin=margin,
+        power_used=max(paid, ZERO) + margin,
+        power=account.power(market, instrument.currency),
+    )
 
 
 def judge_combo_change(account: Account, order: Order, c2s: Any, market: Market) -> Terms | Failure:
@@ -87,7 +126,7 @@ def _terms(
     price = None if order_type == MARKET else exact(c2s.price)
     if order_type != MARKET and (price is None or price % STEP):
         return Failure(f"The net price must be a multiple of {STEP}")
-    quantity = exact(c2s.qty)
+    quantity = whole(c2s.qty)
     refusal = quantity_refusal(instrument, quantity)
     if refusal is not None or quantity is None:
         return refusal or Failure("The quantity is wrong")

@@ -10,7 +10,7 @@ What is imitated, and how sure that is (protocol facts, sections 1, 2 and 11):
 | packetEncAlgo absent means FTAES_ECB; aesCBCiv only for AES_CBC | documented, read in the SDK |
 | the reply uses the request's body format, pushes the one InitConnect asked for | documented |
 | the SHA-1 is of the plaintext; a wrong one is refused | documented; the refusing inferred |
-| serials rise on every connection; one that does not is refused | documented; the refusing inferred |
+| serials rise on every connection; one that does not is refused | documented; the refusing inferred (the Python SDK itself may do so) |
 | packetID.connID is this connection's, its serialNo never used twice | inferred |
 | bytes that are no frame end the connection | inferred |
 """
@@ -74,6 +74,8 @@ class Floor(Protocol):
     def reply_delay(self, proto_id: int) -> float: ...
 
     def fault(self, proto_id: int) -> Fault | None: ...
+
+    def struck(self, fault: Fault, proto_id: int, serial: int) -> None: ...
 
     def flush_pushes(self) -> None: ...
 
@@ -178,6 +180,7 @@ class Connection(asyncio.Protocol):
         """A request that a fault strikes, instead of its ordinary answer."""
         session = self.session
         self._floor.received.event(session.conn_id, "fault", f"{fault} on {head.proto_id}, serial {head.serial}")
+        self._floor.struck(fault, head.proto_id, head.serial)
         if fault.kind is FaultKind.DROP:
             return
         if fault.kind is FaultKind.REFUSE:

@@ -64,7 +64,7 @@ class Fault:
         """A fault as it is written on the command line: `disconnect:2202@1`, `delay=0.5@%20`. Raises ConfigError."""
         written = _FORM.fullmatch(text.strip())
         if written is None:
-            raise ConfigError(f"`{text}` is no fault; write {_WRITTEN}, for example `disconnect:2202@1`")
+            raise ConfigError(f"`{text}` is no fault; {_hint(text)}")
         name, proto, seconds, share, count = written.groups()
         if name not in _KINDS:
             close = difflib.get_close_matches(name, _KINDS, n=1)
@@ -95,6 +95,17 @@ class Fault:
         seconds = f"={self.seconds:g}" if self.kind in _WAITING else ""
         chosen = f"@{self.nth}" if self.nth is not None else f"@%{self.percent:g}" if self.percent is not None else ""
         return f"{self.kind}{proto}{seconds}{chosen}"
+
+
+def _hint(text: str) -> str:
+    """What is wrong with the form of one, as far as it shows; else how one is written."""
+    kind, _, rest = text.strip().partition(":")
+    if kind != kind.lower() and kind.lower() in _KINDS:
+        return f"kinds are written small: `{text.strip().replace(kind, kind.lower(), 1)}`"
+    if kind in _KINDS and rest[:1].isalpha():
+        return "requests go by their number: place order is 2202, modify and cancel 2205"
+    example = kind if kind in _KINDS else FaultKind.DISCONNECT
+    return f"write {_WRITTEN}, for example `{example}:2202{'=3' if example in _WAITING else ''}@1`"
 
 
 def _request_id(text: str, proto_id: int) -> int:

@@ -7,8 +7,9 @@ from typing import Any
 
 from sidecar.sandbox.accounts import Account, Position, convert
 from sidecar.sandbox.answers import Answer, Failure, Handler, response
+from sidecar.sandbox.combos import combo_effect
 from sidecar.sandbox.instruments import TRADE_MARKET, US, ZERO, Currency, Kind
-from sidecar.sandbox.margin import FUTURE_MARGIN, SHORT_MARGIN
+from sidecar.sandbox.margin import SHORT_MARGIN, needed
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import UNPRICED
 from sidecar.sandbox.quote_messages import security
@@ -16,15 +17,19 @@ from sidecar.sandbox.rules import exact, find_account, find_instrument, fits
 from sidecar.sandbox.session import Session
 from sidecar.sandbox.static_data import unknown
 
+_ONE = Decimal(1)
 _MARGIN_RATIO_MAX = 100
+_MAINTENANCE = Decimal("0.8")
+"""Of the initial margin (made up)."""
 
 
 class HoldingsDesk:
-    """Handlers of 2001, 2101, 2102, 2111 and 2223."""
+    """Handlers of 2001, 2101, 2102, 2111, 2112 and 2223."""
 
-    def __init__(self, market: Market, accounts: dict[int, Account]) -> None:
+    def __init__(self, market: Market, accounts: dict[int, Account], relaxed_paper: bool) -> None:
         self._market = market
         self._accounts = accounts
+        self._relaxed = relaxed_paper
 
     def handlers(self) -> dict[int, Handler]:
         return {
@@ -32,6 +37,7 @@ class HoldingsDesk:
             2101: self.funds,
             2102: self.positions,
             2111: self.max_quantities,
+            2112: self.combo_quantities,
             2223: self.margin_ratios,
         }
 
@@ -95,7 +101,7 @@ class HoldingsDesk:
             ("unrealizedPL", unrealized),
             ("realizedPL", realized),
             ("initialMargin", margin),
-            ("maintenanceMargin", margin * Decimal("0.8")),
+            ("maintenanceMargin", margin * _MAINTENANCE),
             ("marginCallMargin", margin * Decimal("0.9")),
             ("fundAssets", ZERO),
             ("bondAssets", ZERO),
@@ -169,7 +175,10 @@ class HoldingsDesk:
         message.accID = account.acc_id
 
     def max_quantities(self, session: Session, c2s: Any) -> Answer:
-        """2111: what the buying power and the holdings allow now, in whole lots."""
+        """2111: what the buying power and the holdings allow now, in whole lots.
+
+        Of futures there is no most to buy or to sell short, and margins are told of futures and options only (documented).
+        """
         account = find_account(self._accounts, c2s.header)
         if isinstance(account, Failure):
             return account
@@ -180,20 +189,42 @@ class HoldingsDesk:
         if price is None or price <= 0:
             return Failure("The price must be above 0")
         changed = account.by_text_id.get(c2s.orderIDEx)
-        each = price * instrument.multiplier * (FUTURE_MARGIN if instrument.kind is Kind.FUTURE else 1)
+        future, option = instrument.kind is Kind.FUTURE, instrument.kind is Kind.OPTION
+        value = price * instrument.multiplier
+        long, short = needed(instrument, _ONE, True, False, price), needed(instrument, _ONE, False, True, price)
         power = max(account.power(self._market, instrument.currency, changed), ZERO)
         step = instrument.quantity_step
-        buy = int(power / each) // step * step
-        held = account.held(instrument)
         answer = response("Trd_GetMaxTrdQtys")
         answer.s2c.header.CopyFrom(c2s.header)
         most = answer.s2c.maxTrdQtys
-        most.maxCashBuy = most.maxCashAndMarginBuy = float(buy)
         most.maxPositionSell = float(account.sellable(instrument, changed))
-        shortable = account.margin and (instrument.market == US or instrument.multiplier > 1)
-        most.maxSellShort = float(int(power / (each * (SHORT_MARGIN - 1))) // step * step) if shortable else 0.0
-        most.maxBuyBack = float(max(-held, ZERO))
-        most.longRequiredIM, most.shortRequiredIM = float(each), float(each * SHORT_MARGIN)
+        most.maxCashBuy = 0.0 if future else float(int(power / value) // step * step)
+        if future or option:
+            most.longRequiredIM, most.shortRequiredIM = float(long), float(short)
+        if not future:
+            shortable = account.margin and (instrument.market == US or option)
+            most.maxCashAndMarginBuy = most.maxCashBuy
+            most.maxSellShort = float(int(power / short) // step * step) if shortable else 0.0
+            most.maxBuyBack = float(max(-account.held(instrument), ZERO))
+        return answer
+
+    def combo_quantities(self, session: Session, c2s: Any) -> Answer:
+        """2112: what a combo would change of funds and margin."""
+        account = find_account(self._accounts, c2s.header)
+        if isinstance(account, Failure):
+            return account
+        if not account.real and not self._relaxed:
+            return Failure("Paper trading does not support combo orders")
+        effect = combo_effect(account, c2s, self._market.listing, self._market)
+        if isinstance(effect, Failure):
+            return effect
+        answer = response("Trd_GetComboMaxTrdQtys")
+        answer.s2c.header.CopyFrom(c2s.header)
+        most = answer.s2c.maxTrdQtys
+        most.nlvChange, most.optionBuyPower = float(effect.net_value), float(effect.power)
+        most.initialMarginChange = float(effect.initial_margin)
+        most.maintenanceMarginChange = float(effect.initial_margin * _MAINTENANCE)
+        most.buyPowerDecrease, most.maxWithDrawChange = float(effect.power_used), -float(effect.power_used)
         return answer
 
     def margin_ratios(self, session: Session, c2s: Any) -> Answer:

@@ -132,9 +132,9 @@ def snapshot(quote: Quote) -> Any:
     data.amplitude = _amplitude(quote)
     data.avgPrice = round((last + float(quote.open)) / 2, 3)
     data.volumeRatio = 1.0
-    data.highest52WeeksPrice = round(float(instrument.base) * 1.2, 3)
-    data.lowest52WeeksPrice = round(float(instrument.base) * 0.8, 3)
-    data.highestHistoryPrice = round(float(instrument.base) * 1.6, 3)
+    data.highest52WeeksPrice = round(max(float(instrument.base) * 1.2, data.highPrice), 3)
+    data.lowest52WeeksPrice = round(min(float(instrument.base) * 0.8, data.lowPrice), 3)
+    data.highestHistoryPrice = round(max(float(instrument.base) * 1.6, data.highPrice), 3)
     data.lowestHistoryPrice = round(float(instrument.base) * 0.3, 3)
     data.secStatus = _NORMAL
     data.closePrice5Minute = float(quote.open)

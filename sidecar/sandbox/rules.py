@@ -14,6 +14,13 @@ description of paper trading):
 | paper needs no unlock; real accounts need one for placing and changing orders | documented |
 | disable, enable and delete exist for Hong Kong only | documented (US: change and cancel only) |
 | quantity of a change is the new total, including what is filled | documented |
+| a quantity's fraction is dropped | documented |
+| a price's places after the third are dropped; futures: the ninth, US: below 1 the fourth, options the second | documented |
+| selling beyond what is held takes two orders, one for what is held and one short; buying back beyond what is owed too | documented |
+| absolute limit and auction orders exist for Hong Kong only | documented |
+| Stock Connect takes no order without a limit | documented by the exchange |
+| mainland shares are sold from the day after they were bought | documented by the exchange |
+| good till date needs an expireTime | inferred |
 | quantities in whole board lots, prices on the price ladder unless adjustPrice moves them | inferred |
 | missing buying power or holdings are refused at once, with no order | inferred |
 | a price nine times the market's or more is taken, then fails with a 2208 | inferred (the exchange's rule) |
@@ -27,7 +34,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from sidecar.sandbox.accounts import Account, TrdMarket
@@ -38,6 +45,7 @@ from sidecar.sandbox.listing import Listing
 from sidecar.sandbox.margin import needed
 from sidecar.sandbox.market import Market
 from sidecar.sandbox.orders import (
+    ABSOLUTE_LIMIT,
     AUCTIONS,
     DAY,
     GTD,
@@ -45,12 +53,14 @@ from sidecar.sandbox.orders import (
     MARKET,
     ORDER_TYPES,
     TRAILED,
+    TRAILING_LIMIT,
     TRIGGERED,
     UNPRICED,
     Order,
 )  # fmt: skip
 
 MAX_REMARK = 64
+HONG_KONG_ONLY = AUCTIONS | {ABSOLUTE_LIMIT}
 SIDES = {1: True, 2: False, 3: False, 4: True}
 """TrdSide: buy, sell, sell short, buy back; True buys."""
 
@@ -113,6 +123,24 @@ def exact(value: float) -> Decimal | None:
     return Decimal(repr(value)) if math.isfinite(value) and abs(value) < 1e12 else None
 
 
+def whole(quantity: float) -> Decimal | None:
+    """A quantity without its fraction; None where `exact` has none."""
+    meant = exact(quantity)
+    return None if meant is None else meant.to_integral_value(ROUND_DOWN)
+
+
+def _priced(price: float, instrument: Instrument) -> Decimal | None:
+    """A price without the places that OpenD drops."""
+    meant = exact(price)
+    if meant is None:
+        return None
+    places = 9 if instrument.kind is Kind.FUTURE else 3
+    if instrument.market == US and instrument.kind is not Kind.FUTURE:
+        places = 2 if instrument.kind is Kind.OPTION else 4 if meant < 1 else 3
+    kept = meant.quantize(Decimal(1).scaleb(-places), ROUND_DOWN)
+    return meant if kept == meant else kept
+
+
 def paper_refusal(account: Account, order_type: int, time_in_force: int, extended: bool) -> Failure | None:
     """What paper accounts do not take."""
     if order_type not in (LIMIT, MARKET):
@@ -133,12 +161,16 @@ def judge(account: Account, c2s: Any, listing: Listing, market: Market, relaxed:
         return instrument
     if c2s.orderType not in ORDER_TYPES:
         return Failure(f"Unknown order type {c2s.orderType}")
-    if c2s.orderType in AUCTIONS and instrument.market != HK:
-        return Failure("Auction orders exist in Hong Kong only")
+    if c2s.orderType in HONG_KONG_ONLY and instrument.market != HK:
+        return Failure("Absolute limit and auction orders exist in Hong Kong only")
+    if c2s.orderType in UNPRICED and c2s.orderType != TRAILING_LIMIT and is_stock_connect(account, instrument):
+        return Failure("Stock Connect takes orders with a limit only")
     if c2s.trdSide not in SIDES:
         return Failure(f"Unknown trading side {c2s.trdSide}")
     if not DAY <= c2s.timeInForce <= GTD:
         return Failure(f"Unknown time in force {c2s.timeInForce}")
+    if c2s.timeInForce == GTD and not c2s.expireTime:
+        return Failure("Good till date needs an expireTime")
     if len(c2s.remark.encode()) > MAX_REMARK:
         return Failure(f"The remark is longer than {MAX_REMARK} bytes")
     if not account.real and not relaxed:
@@ -152,7 +184,7 @@ def judge(account: Account, c2s: Any, listing: Listing, market: Market, relaxed:
     price = _price(c2s, c2s.orderType, instrument)
     if isinstance(price, Failure):
         return price
-    quantity = exact(c2s.qty)
+    quantity = whole(c2s.qty)
     buy = SIDES[c2s.trdSide]
     refusal = quantity_refusal(instrument, quantity)
     if refusal is not None or quantity is None:
@@ -165,7 +197,7 @@ def judge_change(account: Account, order: Order, c2s: Any, market: Market, relax
     price = _price(c2s, order.order_type, order.instrument)
     if isinstance(price, Failure):
         return price
-    quantity = exact(c2s.qty)
+    quantity = whole(c2s.qty)
     refusal = quantity_refusal(order.instrument, quantity)
     if refusal is not None or quantity is None:
         return refusal or Failure("The quantity is wrong")
@@ -187,7 +219,7 @@ def quantity_refusal(instrument: Instrument, quantity: Decimal | None) -> Failur
 def _price(c2s: Any, order_type: int, instrument: Instrument) -> Decimal | Failure | None:
     if order_type in UNPRICED:
         return None
-    price = exact(c2s.price)
+    price = _priced(c2s.price, instrument)
     if price is None or price <= 0:
         return Failure("The price must be above 0")
     step = instrument.step(price)
@@ -223,7 +255,16 @@ def _affordable(
                 return Failure(
                     f"Insufficient holdings: {held.normalize():f} can be sold, {left.normalize():f} are offered"
                 )
+            if held > 0:
+                return Failure(
+                    f"{held.normalize():f} are held: sell those first, and short what is beyond them in a second order"
+                )
             short = True
+    owed = -account.held(instrument)
+    if terms.buy and 0 < owed < left and instrument.kind is not Kind.FUTURE:
+        return Failure(
+            f"{owed.normalize():f} were sold short: buy those back first, and what is beyond them in a second order"
+        )
     quote = market.quotes[instrument]
     expected = terms.price or (quote.ask * Decimal("1.05") if terms.buy else quote.bid)
     cost = needed(instrument, left, terms.buy, short, expected)

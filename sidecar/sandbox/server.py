@@ -73,6 +73,8 @@ class Sandbox:
         self._mover: asyncio.TimerHandle | None = None
         self._limits = FrequencyLimits() if self.settings.limits else None
         self.faults = FaultPlan(self.settings.faults, self.settings.seed)
+        self.tell: Callable[[str], None] = lambda text: None
+        """Hears of every request that a fault strikes, in words, before anything is done with it."""
         history = History(self.settings.seed, self.market, now)
         self.sessions = Sessions(self.settings.market_states, self.settings.exchange_hours)
         self._quotes = QuoteDesk(self.market, history, self.subscriptions, self._push_quotes)
@@ -83,7 +85,7 @@ class Sandbox:
             SystemDesk(self.sessions),
             self._quotes,
             self.trading,
-            HoldingsDesk(self.market, self.accounts),
+            HoldingsDesk(self.market, self.accounts, self.settings.relaxed_paper),
             OrderQueryDesk(self.accounts, self.settings.relaxed_paper),
             ReferenceDesk(self.market, self.sessions),
             DerivativesDesk(self.market.listing),
@@ -210,6 +212,9 @@ class Sandbox:
 
     def fault(self, proto_id: int) -> Fault | None:
         return self.faults.strike(proto_id)
+
+    def struck(self, fault: Fault, proto_id: int, serial: int) -> None:
+        self.tell(f"{fault} struck {CATALOG[proto_id].name} (serial {serial})")
 
     # --- moving and pushing ---
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -191,6 +195,53 @@ async def test_faults_end_when_none_are_set(sandbox: Sandbox, client: RawClient)
     assert (await client.ask(SNAPSHOT, securityList=[security("00700")])).retType == -1
     sandbox.set_faults()
     assert (await client.ask(SNAPSHOT, securityList=[security("00700")])).retType == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("DROP:2202", "kinds are written small: `drop:2202`"),
+        ("drop:PlaceOrder", "requests go by their number: place order is 2202"),
+        ("delay=3:2202", "write KIND[:PROTO_ID][=SECONDS][@N or @%P], for example `disconnect:2202@1`"),
+        ("delay:2202=soon", "for example `delay:2202=3@1`"),
+        ("", "for example `disconnect:2202@1`"),
+    ],
+)
+def test_a_fault_in_the_wrong_form_is_told_how_it_is_written(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        Fault.parse(text)
+    assert said in str(wrong.value)
+    for example in re.findall(r"`([a-z]+:2202\S*)`", said):
+        Fault.parse(example)
+
+
+async def test_whoever_listens_hears_of_every_request_that_is_struck(sandbox: Sandbox, client: RawClient) -> None:
+    heard: list[str] = []
+    sandbox.tell = heard.append
+    sandbox.set_faults("refuse:3203@2")
+    for _ in range(3):
+        await client.ask(SNAPSHOT, securityList=[security("00700")])
+    (text,) = heard
+    assert re.fullmatch(r"refuse:3203@2 struck Qot_GetSecuritySnapshot \(serial \d+\)", text)
+
+
+@pytest.mark.parametrize("settings", [replace(STILL, order_latency=0.0)])
+@pytest.mark.parametrize("fault", ["silent:2202@1", "drop:2202@1", "disconnect:2202@1", "refuse:2202@1"])
+async def test_the_bot_of_the_page_has_one_order_after_every_bad_day(
+    sandbox: Sandbox, fault: str, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    (bot,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    script = tmp_path / "bot.py"
+    script.write_text(bot.replace("11111", str(sandbox.port)))
+    sandbox.set_faults(fault)
+    environment = {**os.environ, "HOME": str(tmp_path)}  # the SDK writes its log there
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 100)
+    assert b"orders: 1\n" in output and b"bought: None" not in output, output.decode()
+    assert len([one for one in sandbox.accounts[PAPER_HK].orders.values() if one.working]) == 1
 
 
 @pytest.mark.parametrize("settings", [replace(STILL, limits=False, faults=(Fault.parse("twice:2205@1"),))])
