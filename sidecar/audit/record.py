@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal
 
 import orjson
@@ -92,10 +93,7 @@ class AuditRecord:
             "key_id": self.key_id,
             "outcome": self.outcome,
         }
-        for name in _OPTIONAL:
-            value = getattr(self, name)
-            if value is not None:
-                fields[name] = value
+        fields |= {name: value for name, value in zip(_OPTIONAL, _optional(self), strict=True) if value is not None}
         for name in ("acc_id", "order_id"):
             if name in fields:
                 fields[name] = str(fields[name])
@@ -136,6 +134,7 @@ _OPTIONAL = (
     "latency_us",
     "count",
 )
+_optional = attrgetter(*_OPTIONAL)
 
 
 def to_json(fields: dict[str, Any]) -> bytes:
@@ -162,7 +161,7 @@ def _exact(value: object) -> object:
 
 def timestamp(at: float) -> str:
     """RFC 3339 in UTC with microseconds, as every line has it."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @lru_cache(maxsize=512)

@@ -12,7 +12,9 @@ _LONGEST = 40
 
 def plain(number: Decimal) -> str:
     """A number in digits, without exponent and trailing zeros: 100000, 0.05."""
-    if not number.is_finite() or abs(number.adjusted()) > _LONGEST:
-        return str(number)
-    digits = format(number, "f")
+    digits = str(number)
+    if "E" in digits or len(digits) > _LONGEST:
+        if not number.is_finite() or abs(number.adjusted()) > _LONGEST:
+            return digits
+        digits = format(number, "f")
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
