@@ -81,7 +81,9 @@ def test_a_revoked_key_fails_within_a_second_on_open_connections_and_gets_no_mor
     bot.forget_pushes()
     time.sleep(1.0)
     assert bot.pushes() == []
-    eventually(lambda: sidecar.metric("futu_ws_filtered_pushes_total", required_scope="qot:read"), what="filtered pushes")
+    eventually(
+        lambda: sidecar.metric("futu_ws_filtered_pushes_total", required_scope="qot:read"), what="filtered pushes"
+    )
     assert running.sandbox.orders() == []
     refusal = sidecar.wait_audit(reason="key_revoked")
     assert refusal["key_id"] == "bot"
