@@ -14,9 +14,10 @@ from sidecar.audit.chain import Head
 from sidecar.audit.files import rotated_files
 from sidecar.audit.verify import Report
 from sidecar.audit.verify import verify as verify_files
+from sidecar.cli.audit_reading import files_of
 from sidecar.cli.audit_report import report
 from sidecar.cli.audit_search import search, tail
-from sidecar.config import load_settings
+from sidecar.cli.command import Command, json_option, settings_from
 from sidecar.errors import ConfigError
 from sidecar.ledger.sqlite import read_audit_head
 
@@ -26,43 +27,53 @@ _WORTH_A_BAR = 20 * 1024 * 1024
 
 @click.group("audit")
 def audit() -> None:
-    """Look at the audit."""
+    """Look at the audit: what was decided, and whether it is whole.
+
+    Each takes the audit FILE, by default that of the settings. `opend-sidecar audit search --help` says more of its own.
+    """
 
 
 for command in (tail, search, report):
     audit.add_command(command)
 
 
-@audit.command("verify")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@audit.command(
+    "verify",
+    cls=Command,
+    short_help="Check that no record was changed, removed or added.",
+    exits={0: "every record is as it was written", 1: "something is wrong, or the audit could not be read"},
+    examples="""
+opend-sidecar audit verify
+opend-sidecar audit verify /backup/audit.jsonl --state-dir /backup/state
+opend-sidecar audit verify --json | jq .whole
+""",
+)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file, which names audit and state directory.")
-@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), help="Where the ledger is.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where the ledger is.")
+@json_option()
 def verify(file: Path | None, config: Path | None, state_dir: Path | None, as_json: bool) -> None:
     """Check every record of the audit FILE and of the rotated files beside it.
 
     Finds records that were changed, removed, moved or added, and says where. The end of the audit is compared with what
     the ledger in the state directory knows, which also finds last records that were cut off. FILE and --state-dir are
     by default those of the settings; a FILE that is not the settings' own needs a --state-dir to be compared with.
-    Exit code 1 if anything is wrong.
 
     Somebody who can rewrite both the audit and the ledger can forge them so that nothing is found: ship the audit to
     another machine if you need to exclude that.
     """
-    settings = load_settings(config, {"state_dir": state_dir})
+    settings = settings_from(config, {"state_dir": state_dir})
     own = settings.audit_file.expanduser().resolve()
     file = own if file is None else file.expanduser().resolve()
     if state_dir is None and file == own:
         state_dir = settings.state_dir
     # The ledger first: the files may go on growing while they are read, and must only ever be ahead of it.
     stored = None if state_dir is None else read_audit_head(state_dir.expanduser())
-    files = [*rotated_files(file), *([file] if file.exists() else [])]
-    if not files:
-        raise ConfigError(f"there is no audit at `{file}`; give its path")
+    files = files_of(file)
     known = None if stored is None else Head(stored[0], stored[1])
     report = _read(files, known, stored is not None and stored[2])
     if report.damage and rotated_files(file) != files[:-1]:  # it was rotated while we read
-        files = [*rotated_files(file), *([file] if file.exists() else [])]
+        files = files_of(file)
         report = _read(files, known, stored is not None and stored[2])
     if as_json:
         click.echo(json.dumps(_tree(report, files, ledger_known=known is not None), indent=2))

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from sidecar.audit.files import open_audit, rotated_files
 from sidecar.audit.record import timestamp
 from sidecar.border import seconds
+from sidecar.cli.command import WrongUsage, settings_from
 from sidecar.cli.decision_line import Record, record_of
-from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 
 WORTH_A_BAR = 20 * 1024 * 1024
@@ -100,11 +100,11 @@ def where(command: Callable[..., None]) -> Callable[..., None]:
     command = click.option("--config", type=click.Path(path_type=Path), help="Settings file, which names the audit.")(
         command
     )
-    return click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)(command)
+    return click.argument("file", type=click.Path(path_type=Path), required=False)(command)
 
 
 def moment(option: str, text: str | None, now: datetime | None = None) -> str | None:
-    """A time as people write it, as records have it. Raises ConfigError."""
+    """A time as people write it, as records have it. Raises WrongUsage."""
     if text is None:
         return None
     now = datetime.now().astimezone() if now is None else now
@@ -117,28 +117,30 @@ def moment(option: str, text: str | None, now: datetime | None = None) -> str | 
             at = datetime.fromisoformat(text)
         return timestamp(at.astimezone().timestamp())
     except (ValueError, OverflowError, OSError):
-        raise ConfigError(
+        raise WrongUsage(
             f"{option} `{text}` is not a time; write e.g. `2026-11-21T09:30`, `09:30` for today, or an age like `12h`"
         ) from None
 
 
 def day_of(option: str, text: str) -> tuple[str, str]:
-    """A whole day of this machine's clock, as two times of records. Raises ConfigError."""
+    """A whole day of this machine's clock, as two times of records. Raises WrongUsage."""
     try:
         day = date.fromisoformat(text)
         start, end = (datetime.combine(one, time(0)).astimezone().timestamp() for one in (day, day + timedelta(days=1)))
         return timestamp(start), timestamp(end)
     except (ValueError, OverflowError, OSError):  # the latter two at the ends of the calendar
-        raise ConfigError(f"{option} `{text}` is not a day; write e.g. `2026-11-21`") from None
+        raise WrongUsage(f"{option} `{text}` is not a day; write e.g. `2026-11-21`") from None
 
 
 def audit_file(file: Path | None, config: Path | None) -> Path:
     """The one named, else that of the settings."""
-    return (load_settings(config, {}).audit_file if file is None else file).expanduser().resolve()
+    return (settings_from(config, {}).audit_file if file is None else file).expanduser().resolve()
 
 
 def files_of(file: Path) -> list[Path]:
     """The file and the rotated ones beside it, oldest first. Raises ConfigError where there is none."""
+    if file.is_dir():
+        raise ConfigError(f"`{file}` is a folder; give the path of the audit file in it")
     files = [*rotated_files(file), *([file] if file.exists() else [])]
     if not files:
         raise ConfigError(f"there is no audit at `{file}`; give its path")

@@ -21,6 +21,7 @@ from rich.text import Text
 from sidecar.border import one_line
 from sidecar.cli.audit_reading import Reading, Wanted, audit_file, day_of, files_of, moment, times, where
 from sidecar.cli.audit_search import say_unreadable
+from sidecar.cli.command import Command, WrongUsage, json_option
 from sidecar.cli.decision_line import Record
 from sidecar.errors import ConfigError
 from sidecar.ledger.use import EXACT
@@ -64,12 +65,25 @@ class OfKey:
         }  # fmt: skip
 
 
-@click.command("report")
+@click.command(
+    "report",
+    cls=Command,
+    short_help="Sum up what each key did in a day.",
+    exits={
+        0: "there are records, and they are summed up",
+        1: "there is no record of that time, or it could not be read",
+    },
+    examples="""
+opend-sidecar audit report
+opend-sidecar audit report --day 2026-03-02 --key bot
+opend-sidecar audit report --since 7d --json | jq .keys.bot.value
+""",
+)
 @where
 @click.option("--day", metavar="DATE", help="A day, e.g. 2026-11-21.  [default: that of the last record]")
 @times
 @click.option("--key", metavar="ID", help="Of this key only.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@json_option()
 def report(
     file: Path | None, config: Path | None, day: str | None, since: str | None, until: str | None, key: str | None,
     as_json: bool,
@@ -78,14 +92,16 @@ def report(
 
     Value is what orders were worth when they were allowed, as far as a limit of their key asked for it; orders that
     OpenD refused, or that were held back after all, are not in it. Days and hours are by this machine's clock. FILE and
-    the rotated files beside it are read. Exit code 1 if there is no record of that time.
+    the rotated files beside it are read.
     """
     if day is not None and (since or until):
-        raise ConfigError("say --day, or --since and --until")
-    files = files_of(audit_file(file, config))
+        raise WrongUsage("say --day, or --since and --until")
     start, end = moment("--since", since), moment("--until", until)
+    if day is not None:
+        start, end = day_of("--day", day)
+    files = files_of(audit_file(file, config))
     if start is None and end is None:
-        start, end = day_of("--day", day or _last_day(files))
+        start, end = day_of("--day", _last_day(files))
     reading = Reading(files, Wanted(key=key, since=start, until=end))
     keys = summed(reading)
     say_unreadable(reading)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sidecar.audit.record import to_json
 from sidecar.cli.audit_reading import Reading, Wanted, audit_file, files_of, filters, moment, times, where
+from sidecar.cli.command import Command, json_option
 from sidecar.cli.decision_line import Following, Record, line_of
 from sidecar.errors import ConfigError
 
@@ -18,14 +19,24 @@ LOOK_EVERY = 0.2
 """Seconds between two looks for new records."""
 
 
-@click.command("tail")
+@click.command(
+    "tail",
+    cls=Command,
+    short_help="Show the last records, and with -f what comes.",
+    exits={0: "they are shown, be it none"},
+    examples="""
+opend-sidecar audit tail -f
+opend-sidecar audit tail -n 5 --outcome reject
+opend-sidecar audit tail -f --json | jq -r 'select(.reason) | .reason'
+""",
+)
 @where
 @click.option(
     "-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="So many of the last records."
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with new ones as they come; Ctrl-C ends it.")
 @filters
-@click.option("--json", "as_json", is_flag=True, help="The records as they are, one a line.")
+@json_option("The records as they are, one a line.")
 def tail(
     file: Path | None, config: Path | None, lines: int, follow: bool, as_json: bool, **asked: str | None
 ) -> None:  # fmt: skip
@@ -36,6 +47,8 @@ def tail(
     path, wanted = audit_file(file, config), Wanted(**asked)
     following, show = Following(path), _Shown(as_json=as_json, dated=False)
     try:
+        if path.is_dir():
+            raise ConfigError(f"`{path}` is a folder; give the path of the audit file in it")
         if not path.exists() and not follow:
             raise ConfigError(f"there is no audit at `{path}`; give its path")
         for record in following.last(lines, wanted.in_line):
@@ -54,23 +67,27 @@ def tail(
         following.close()
 
 
-@click.command("search")
+@click.command(
+    "search",
+    cls=Command,
+    short_help="Find records, in the rotated files too.",
+    exits={0: "there are such records", 1: "there is none, or the audit could not be read"},
+    examples="""
+opend-sidecar audit search --key bot --code order_value --since 09:30
+opend-sidecar audit search --order 6666
+opend-sidecar audit search --decision 01M7ZJQBFH1G9ZHDRSQK2QVDJP
+""",
+)
 @where
 @filters
 @times
-@click.option("--json", "as_json", is_flag=True, help="The records as they are, one a line.")
+@json_option("The records as they are, one a line.")
 def search(
     file: Path | None, config: Path | None, since: str | None, until: str | None, as_json: bool, **asked: str | None
 ) -> None:  # fmt: skip
     """Find records, in FILE and in the rotated files beside it, oldest first. All that is asked for must hold.
 
-    \b
-    opend-sidecar audit search --key bot --code order_value --since 09:30
-    opend-sidecar audit search --order 6666
-    opend-sidecar audit search --decision 01M7ZJQBFH1G9ZHDRSQK2QVDJP
-
-    The last one is what a bot shows who was refused, or the remark of an order, with its # or without.
-    Exit code 1 if there is none.
+    --decision takes what a bot shows who was refused, or the remark of an order, with its # or without.
     """
     wanted = Wanted(**asked, since=moment("--since", since), until=moment("--until", until))
     reading, show = Reading(files_of(audit_file(file, config)), wanted), _Shown(as_json=as_json, dated=True)

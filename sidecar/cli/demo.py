@@ -22,6 +22,8 @@ import click
 from rich.console import Console
 
 from sidecar.app import App
+from sidecar.audit.record import to_json
+from sidecar.cli.command import Command, WrongUsage, json_option
 from sidecar.cli.decision_line import Following, line_of
 from sidecar.cli.key_table import limits
 from sidecar.cli.run import loop_factory
@@ -113,13 +115,26 @@ def _with_ports(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(
+    "demo",
+    cls=Command,
+    short_help="See it work: a paper OpenD, the sidecar, two keys.",
+    sections={"Ports": tuple(f"{door}_port" for door in _PORTS)},
+    exits={0: "it was told to end, and has tidied up", 1: "a port is in use, or it could not start"},
+    examples="""
+opend-sidecar demo
+opend-sidecar demo --any-ports
+opend-sidecar demo --any-ports --json | jq .
+""",
+)
 @_with_ports
 @click.option("--any-ports", is_flag=True, help="Take free ports wherever none is given.")
-def demo(any_ports: bool, **given: int | None) -> None:
+@json_option("One JSON object a line: first addresses and keys, then each record of the audit.")
+def demo(any_ports: bool, as_json: bool, **given: int | None) -> None:
     """See it work: a paper OpenD, the sidecar in front of it, fresh keys, decisions as they are made.
 
-    Everything is kept in a temporary directory and deleted in the end. Port 0 takes any free port.
+    It prints a bot to paste into another terminal; no account and no OpenD is needed. Everything is kept in a temporary directory
+    and deleted in the end, with Ctrl-C. Port 0 takes any free port.
     """
     ports: dict[str, int] = {}
     for door, usual in _PORTS.items():
@@ -127,13 +142,14 @@ def demo(any_ports: bool, **given: int | None) -> None:
         ports[door] = port if port is not None else 0 if any_ports else usual
         twin = next((other for other, taken in ports.items() if other != door and taken == ports[door] != 0), None)
         if twin is not None:
-            raise ConfigError(f"--{twin}-port and --{door}-port are both {ports[door]}; give each its own port")
+            raise WrongUsage(f"--{twin}-port and --{door}-port are both {ports[door]}; give each its own port")
         _require_free(ports[door], f"--{door}-port")
     configure_log(Log(level="warning"))
     terminal = _Terminal()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_demo(terminal, ports))
-    terminal.print(_ENDED)
+        runner.run(_demo(terminal, ports, as_json=as_json))
+    if not as_json:
+        terminal.print(_ENDED)
 
 
 def _require_free(port: int, option: str) -> None:
@@ -151,14 +167,14 @@ def _require_free(port: int, option: str) -> None:
             ) from None
 
 
-async def _demo(terminal: _Terminal, ports: dict[str, int]) -> None:
+async def _demo(terminal: _Terminal, ports: dict[str, int], *, as_json: bool) -> None:
     this = asyncio.current_task()
     assert this is not None, "a coroutine runs in a task"
     _on_signal(this.cancel)  # until the sidecar itself listens
     with tempfile.TemporaryDirectory(prefix="opend-sidecar-demo-") as folder:
         try:
             async with Sandbox(SandboxSettings(host=HOST, port=0)) as sandbox:
-                await _serve(terminal, Path(folder), sandbox.port, ports)
+                await _serve(terminal, Path(folder), sandbox.port, ports, as_json=as_json)
         except asyncio.CancelledError:
             return  # told to end before it had quite begun
 
@@ -169,7 +185,7 @@ def _on_signal(action: Callable[[], object]) -> None:
             asyncio.get_running_loop().add_signal_handler(number, action)
 
 
-async def _serve(terminal: _Terminal, folder: Path, opend_port: int, ports: dict[str, int]) -> None:
+async def _serve(terminal: _Terminal, folder: Path, opend_port: int, ports: dict[str, int], *, as_json: bool) -> None:
     reader, bot = _make_keys(folder / "keys.json")
     app = App(
         Settings(
@@ -188,7 +204,7 @@ async def _serve(terminal: _Terminal, folder: Path, opend_port: int, ports: dict
             drain=2.0,
         )
     )
-    screen = _Screen(terminal, app)
+    screen = _Screen(terminal, app, as_json=as_json)
     showing = asyncio.get_running_loop().create_task(screen.show(reader, bot))
     try:
         await app.run()
@@ -242,9 +258,10 @@ class _Terminal(Console):
 class _Screen:
     """What the demo prints: how to try it, then a line for each decision."""
 
-    def __init__(self, terminal: _Terminal, app: App) -> None:
+    def __init__(self, terminal: _Terminal, app: App, *, as_json: bool) -> None:
         self._app = app
         self._terminal = terminal
+        self._as_json = as_json
         terminal.on_gone = app.stop
         self._audit = Following(app.settings.audit_file)
 
@@ -293,7 +310,7 @@ class _Screen:
 
     def _decisions(self) -> None:
         for record in self._audit.new():
-            self._terminal.print(line_of(record))
+            self._terminal.print(to_json(dict(record)) if self._as_json else line_of(record))
 
 
 def _told(key: Key) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from sidecar.cli.command import WrongUsage
 from sidecar.errors import ConfigError
 from sidecar.intents.model import TrdEnv
 from sidecar.policy.key import Key, Scope
@@ -69,7 +70,7 @@ _OPTIONS: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
     *(click.option(f"--{op}", op, metavar="ORDER", help=f"{words} the order with this id.")
       for op, words in (("modify", "Change"), ("cancel", "Cancel"), ("enable", "Enable"), ("disable", "Disable"), ("delete", "Delete"))),
     click.option("--cancel-all", is_flag=True, help="Cancel every order of the account."),
-    click.option("--body", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), metavar="FILE",
+    click.option("--body", type=click.Path(allow_dash=True, path_type=Path), metavar="FILE",
                  help="The request as REST takes it, JSON; for what the flags cannot say. - reads standard input."),
     click.option("--request", type=click.Choice([PLACE, COMBO, CHANGE]), help=f"What --body is.  [default: {PLACE}]"),
     click.option("--qty", type=amount, help="Shares, contracts or coins; of a change the new total."),
@@ -86,13 +87,16 @@ _OPTIONS: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
 
 
 def description(key: Key | None, given: dict[str, Any]) -> Description:
-    """What the flags describe; accounts and environments are those of the key where it has only one. Raises ConfigError."""
+    """What the flags describe; accounts and environments are those of the key where it has only one.
+
+    Raises WrongUsage, and ConfigError where --body cannot be read.
+    """
     if given["body"] is not None:
         request, tree = given["request"] or PLACE, _read(given["body"])
         return Description(request, tree, f"{request} {json.dumps(tree)}")
     ways = [name for name in (*_SIDES, *_OPS) if given[name] is not None] + ["cancel_all"] * given["cancel_all"]
     if len(ways) != 1:
-        raise ConfigError(
+        raise WrongUsage(
             "say one thing to explain: --buy SYMBOL, --sell SYMBOL, --modify ORDER, --cancel ORDER or another of its kind"
         )
     (way,) = ways
@@ -115,9 +119,9 @@ def _terms(given: dict[str, Any], *, qty: bool = False) -> str:
 
 def _placed(side: str, symbol: str, env: TrdEnv, given: dict[str, Any]) -> dict[str, Any]:
     if split(symbol) is None:
-        raise ConfigError(f"`{symbol}` is not a symbol; write market and code, e.g. `HK.00700` or `US.AAPL`")
+        raise WrongUsage(f"`{symbol}` is not a symbol; write market and code, e.g. `HK.00700` or `US.AAPL`")
     if given["qty"] is None:
-        raise ConfigError("--qty is missing: how much is to be traded")
+        raise WrongUsage("--qty is missing: how much is to be traded")
     body: dict[str, Any] = {
         "trd_market": _market(symbol, env, given["market"]),
         "code": symbol,
@@ -157,13 +161,13 @@ def _market(symbol: str, env: TrdEnv, named: str | None) -> int:
     prefix, _, code = symbol.partition(".")
     known = {**MARKETS, **_OTHER_MARKETS}
     if named is not None and named.upper() not in known:
-        raise ConfigError(f"--market `{named}` is not known; there are {', '.join(known)}")
+        raise WrongUsage(f"--market `{named}` is not known; there are {', '.join(known)}")
     futures = code.endswith(("main", "current", "next")) if named is None else named.upper() == "FUTURES"
     if futures:
         return _PAPER_FUTURES.get(prefix, 5) if env is TrdEnv.SIMULATE else 5
     market = known.get(prefix if named is None else named.upper())
     if market is None:
-        raise ConfigError(f"no order can be placed in the market of `{symbol}`; name another with --market")
+        raise WrongUsage(f"no order can be placed in the market of `{symbol}`; name another with --market")
     return market
 
 
@@ -174,7 +178,7 @@ def _env(key: Key | None, real: bool | None) -> TrdEnv:
     trades = {TrdEnv.REAL: Scope.TRADE_REAL in scopes, TrdEnv.SIMULATE: Scope.TRADE_SIMULATE in scopes}
     able = [env for env, can in trades.items() if can]
     if len(able) != 1:
-        raise ConfigError("say --real or --paper: the key does not trade in exactly one of the two")
+        raise WrongUsage("say --real or --paper: the key does not trade in exactly one of the two")
     return able[0]
 
 
@@ -183,7 +187,7 @@ def _account(key: Key | None, acc_id: int | None) -> int:
         return acc_id
     allowed = None if key is None else key.allowed_acc_ids
     if allowed is None or len(allowed) != 1:
-        raise ConfigError("--acc-id is missing: the key is not limited to one account")
+        raise WrongUsage("--acc-id is missing: the key is not limited to one account")
     return next(iter(allowed))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from sidecar.cli.command import Command, json_option, settings_from
 from sidecar.cli.owner import NoAnswer, ask
 from sidecar.config import load_settings
 from sidecar.doctor.around import around_checks
@@ -30,7 +31,19 @@ _SIGNS = {
 }
 
 
-@click.command("doctor")
+@click.command(
+    "doctor",
+    cls=Command,
+    exits={
+        0: "nothing is wrong (✓), though there may be doubts (!)",
+        1: "something is wrong (✗); what to do stands below it",
+    },
+    examples="""
+opend-sidecar doctor --config sidecar.yaml
+sudo opend-sidecar doctor --config sidecar.yaml     # once: root sees more
+opend-sidecar doctor --json | jq '.checks[] | select(.verdict == "bad")'
+""",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file.  [default: the defaults]")
 @click.option("--keys-file", type=click.Path(path_type=Path), help="keys.json, if another than the settings name.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="If another than the settings name.")
@@ -39,24 +52,21 @@ _SIGNS = {
 @click.option(
     "--paper", is_flag=True, help="--probe, and one paper order far from the market, which is cancelled at once."
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@json_option()
 def doctor(
     config: Path | None, keys_file: Path | None, state_dir: Path | None, upstream: str | None, probe: bool, paper: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Try OpenD, keys, clock, ports, disk, and whether OpenD can be reached around the sidecar.
+    """Try everything the sidecar depends on, and say what to do.
 
-    It only looks: nothing is changed, and without --paper no order is sent. What --probe and --paper tell is a report that
-    may be shared: no account, user or address is in it. Run it as the sidecar's user; run it as root once to see also what
-    only root sees (OpenD's other ports, and what other users reach).
-
-    \b
-    Exit codes:
-      0  nothing is wrong (✓), though there may be doubts (!)
-      1  something is wrong (✗); what to do stands below it
+    OpenD, keys, clock, ports, disk, and whether OpenD can be reached around the sidecar: run it before the first start, and
+    whenever something is odd. It only looks: nothing is changed, and without --paper no order is sent. What --probe and
+    --paper tell is a report that may be shared: no account, user or address is in it. Run it as the sidecar's user; run it
+    as root once to see also what only root sees (OpenD's other ports, and what other users reach).
     """
     settings: Settings | None = None
     flags = {"keys_file": keys_file, "state_dir": state_dir, "upstream": upstream}
+    settings_from(None, flags)  # what was typed wrong is no finding
     checks: list[Check] = []
     probed: list[Check] = []
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import sys
 from datetime import UTC, datetime
@@ -14,10 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 from sidecar.border import closest, shown
+from sidecar.cli.command import Command, WrongUsage, json_option, settings_from
 from sidecar.cli.described import Description, amount, description, options
 from sidecar.cli.offline import Given, decided
 from sidecar.cli.owner import ask
-from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 from sidecar.explaining import as_from, described, told
 from sidecar.keys.file import load
@@ -36,7 +37,29 @@ _UNIT = frozenset({InstrumentKind.STOCK, InstrumentKind.ETF, InstrumentKind.WARR
 """What is traded by the unit, so that no multiplier needs to be given."""
 
 
-@click.command("explain", short_help="Say what would be decided of an order, and why.")
+@click.command(
+    "explain",
+    cls=Command,
+    short_help="Say what would be decided of an order, and why.",
+    sections={
+        "The order": (
+            "buy", "sell", "sell_short", "buy_back", "qty", "price", "order_type", "aux_price", "market", "session",
+            "outside_rth",
+        ),
+        "Or the change of one": ("modify", "cancel", "enable", "disable", "delete", "cancel_all"),
+        "Or the request itself": ("body", "request"),
+        "Whose it would be": ("key_id", "acc_id", "real", "address"),
+        "Facts, where no sidecar runs": ("offline", "quote", "instrument", "held", "market_state", "keys_file"),
+    },
+    exits={0: "it would be allowed", 1: "it could not be told; a line on stderr says why", REFUSED: "it would be refused"},
+    examples="""
+opend-sidecar explain --key bot --buy HK.00700 --qty 100 --price 350
+opend-sidecar explain --key bot --modify 6666 --qty 200 --price 351
+opend-sidecar explain --key bot --cancel 6666
+opend-sidecar explain --key bot --sell US.AAPL --qty 10 --price 200 \\
+    --offline --instrument stock,USD --quote 199 --held 50
+""",
+)  # fmt: skip
 @click.option("--key", "key_id", metavar="ID", required=True, help="The key it would be sent under.")
 @options
 @click.option(
@@ -47,7 +70,7 @@ _UNIT = frozenset({InstrumentKind.STOCK, InstrumentKind.ETF, InstrumentKind.WARR
 @click.option("--instrument", metavar="KIND[,UNIT],CURRENCY", help="Offline: e.g. stock,HKD or option,100,USD.")
 @click.option("--held", type=amount, help="Offline: what the account holds of it, below 0 where it is short.")
 @click.option("--market-state", type=click.Choice(list(_SESSIONS)), help="Offline: what the market is doing.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@json_option()
 @click.option(
     "--keys-file", type=click.Path(path_type=Path), help="Offline: keys.json, if another than the settings name."
 )
@@ -66,17 +89,9 @@ def explain(
     has used, halts and the clock. Nothing is sent, reserved, counted or recorded, and the key itself is not needed. Where
     no sidecar runs (or with --offline) keys.json and the ledger on disk are read, and the facts are those you give; a
     check whose fact is not given fails, as it does when OpenD does not tell. The first line says which of the two it was.
-
-    \b
-    opend-sidecar explain --key bot --buy HK.00700 --qty 100 --price 350
-    opend-sidecar explain --key bot --modify 6666 --qty 200 --price 351
-    opend-sidecar explain --key bot --cancel 6666
-    opend-sidecar explain --key bot --sell US.AAPL --qty 10 --price 200 --offline \\
-        --instrument stock,USD --quote 199 --held 50
-
-    Exit codes: 0 it would be allowed, 3 it would be refused, 1 it could not be told, 2 wrong usage.
     """
-    settings = load_settings(config, {"keys_file": keys_file, "state_dir": state_dir})
+    settings = settings_from(config, {"keys_file": keys_file, "state_dir": state_dir})
+    _require_address(address)
     given = Given(_instrument(instrument), quote, held, _state(market_state))
     wanted = _wanted(settings, key_id, flags)
     tree: dict[str, Any] = {"key": key_id, "request": wanted.request, "body": wanted.body}
@@ -126,6 +141,13 @@ def _offline(settings: Settings, tree: dict[str, Any], given: Given) -> dict[str
     return told(key.id, decided(key, wanted, address, given, settings, now), now, address, running=False)
 
 
+def _require_address(text: str | None) -> None:
+    try:
+        ipaddress.ip_address("127.0.0.1" if text is None else text)
+    except ValueError:
+        raise WrongUsage(f"--from {shown(text)} is not an IP address; write e.g. `10.0.0.5`") from None
+
+
 def _instrument(text: str | None) -> Instrument | None:
     """`stock,HKD`, `option,100,USD`, or with the symbol an option is on: `option,100,USD,US.AAPL`."""
     if text is None:
@@ -135,15 +157,15 @@ def _instrument(text: str | None) -> Instrument | None:
         known = InstrumentKind(kind.lower())
     except ValueError:
         kinds = ", ".join(InstrumentKind)
-        raise ConfigError(f"--instrument `{text}`: `{kind}` is not a kind; there are {kinds}") from None
+        raise WrongUsage(f"--instrument `{text}`: `{kind}` is not a kind; there are {kinds}") from None
     multiplier = Decimal(1) if known in _UNIT else None
     try:
         if rest and not rest[0].isalpha():
             multiplier = amount(rest.pop(0))
     except ValueError:
-        raise ConfigError(f"--instrument `{text}`: the unit is not a number; write e.g. `option,100,USD`") from None
+        raise WrongUsage(f"--instrument `{text}`: the unit is not a number; write e.g. `option,100,USD`") from None
     if not rest or multiplier is None:
-        raise ConfigError(
+        raise WrongUsage(
             f"--instrument `{text}` must say kind, unit and currency, e.g. `option,100,USD` or `stock,HKD`"
         )
     return Instrument(known, multiplier, rest[0].upper(), rest[1] if len(rest) > 1 else None)

@@ -1,15 +1,20 @@
-"""Keys as a table for people: what each may do, in few words. Shows no hash; decides nothing."""
+"""Keys as a table for people, in few words, and as a tree for programs. Shows no hash; decides nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, time
 from decimal import Decimal
+from typing import Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.intents.model import OrderType
+from sidecar.keys.record import StoredKey
+from sidecar.policy.exact import plain
 from sidecar.policy.key import HoursWindow, Key
 
 
@@ -24,6 +29,44 @@ def table(keys: Iterable[Key], now: datetime, certificates: Mapping[str, int] | 
         cells = key.id, scopes, limits(key), where, _expires(key, now), key.note or ""
         made.add_row(*map(_cell, cells))
     return made
+
+
+def tree(stored: StoredKey, now: datetime | None = None) -> dict[str, Any]:
+    """The record as keys.json has it, without its hashes; what is not limited is left out. Amounts are text, so that nothing is
+    rounded. With `now` it says `expired` and `frozen` too."""
+    key, told = stored.key, dict[str, Any]()
+    for each in dataclasses.fields(Key):
+        value = getattr(key, each.name)
+        if value is not None:
+            told["timezone" if each.name == "zone" else each.name] = _plain(value)
+    if key.hours_window is None:
+        told.pop("timezone", None)
+    if stored.client_certs:
+        told["client_certs"] = sorted(one.hex() for one in stored.client_certs)
+    if now is not None:
+        told["expired"] = key.expires_at is not None and now >= key.expires_at
+        told["frozen"] = key.frozen
+    return told
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case OrderType():
+            return value.name
+        case bool() | int():
+            return value
+        case Decimal():
+            return plain(value)
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case HoursWindow():
+            return _window(value)
+        case frozenset():
+            return sorted(map(_plain, value))
+        case tuple():
+            return [_plain(one) for one in value]
+        case _:
+            return str(value)
 
 
 def limits(key: Key) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import click
 
 from sidecar.border import shown
+from sidecar.cli.command import Command, WrongUsage
 from sidecar.cli.mcp_bridge import Bridge
 from sidecar.errors import ConfigError
 
@@ -25,8 +26,17 @@ _SECRET = re.compile(r"[!-~]+")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-@click.command("mcp-stdio")
-@click.option("--url", default=URL, show_default=True, help="The MCP door of the running sidecar.")
+@click.command(
+    "mcp-stdio",
+    cls=Command,
+    short_help="Serve MCP on stdin and stdout, for desktop clients.",
+    exits={0: "the client closed its end", 1: "there is no key, or its file cannot be used; a line on stderr says why"},
+    examples="""
+OPEND_SIDECAR_KEY=fc_... opend-sidecar mcp-stdio
+opend-sidecar mcp-stdio --key-file ~/.config/futu/desktop.key
+""",
+)
+@click.option("--url", metavar="URL", default=URL, show_default=True, help="The MCP door of the running sidecar.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="File that holds the key, readable by you alone.")
 def mcp_stdio(url: str, key_file: Path | None) -> None:
     """Serve MCP on stdin and stdout, for desktop clients, through the sidecar that runs.
@@ -77,12 +87,12 @@ def _read(path: Path) -> str:
 
 
 def check_url(url: str) -> None:
-    """Raises ConfigError; warns of a key that would travel in clear."""
+    """Raises WrongUsage; warns of a key that would travel in clear."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--url {shown(url)} is not a URL; write e.g. `{URL}`")
+        raise WrongUsage(f"--url {shown(url)} is not a URL; write e.g. `{URL}`")
     if parts.username or parts.password:
-        raise ConfigError("--url must not hold a password; the key goes into the environment or --key-file")
+        raise WrongUsage("--url must not hold a password; the key goes into the environment or --key-file")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         click.echo(f"opend-sidecar: the key travels in clear to {parts.hostname}; use https, or a tunnel", err=True)
 

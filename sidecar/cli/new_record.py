@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from sidecar.border import seconds, shown
+from sidecar.cli.command import WrongUsage
 from sidecar.errors import ConfigError
 from sidecar.keys import fields
 from sidecar.keys.machine import fingerprint, machine_id
@@ -70,7 +71,7 @@ def listed(flag: str, text: str | None) -> list[str] | None:
         return None
     parts = list(dict.fromkeys(part.strip() for part in text.split(",")))
     if "" in parts:
-        raise ConfigError(
+        raise WrongUsage(
             f"{flag} {shown(text)} has an empty entry; write values with commas between, or leave the flag out"
         )
     return parts
@@ -103,7 +104,7 @@ def _acc_ids(text: str | None) -> list[int] | None:
     parts = listed("--allowed-acc-ids", text)
     wrong = next((part for part in parts or () if not (part.isascii() and part.isdigit() and len(part) <= 20)), None)
     if wrong is not None:
-        raise ConfigError(f"--allowed-acc-ids {shown(wrong)} is not an account id; they are digits only")
+        raise WrongUsage(f"--allowed-acc-ids {shown(wrong)} is not an account id; they are digits only")
     return None if parts is None else list(dict.fromkeys(int(part) for part in parts))
 
 
@@ -111,7 +112,7 @@ def _amount(flag: str, text: str | None) -> int | Decimal | None:
     if text is None:
         return None
     if _AMOUNT.fullmatch(text) is None:
-        raise ConfigError(f"{flag} {shown(text)} is not an amount; write plain digits, e.g. 100000 or 2500.50")
+        raise WrongUsage(f"{flag} {shown(text)} is not an amount; write plain digits, e.g. 100000 or 2500.50")
     return Decimal(text) if "." in text else int(text)
 
 
@@ -119,7 +120,7 @@ def _count(flag: str, text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise ConfigError(f"{flag} {shown(text)} is not a whole number; write e.g. 5")
+        raise WrongUsage(f"{flag} {shown(text)} is not a whole number; write e.g. 5")
     return int(text)
 
 
@@ -142,13 +143,13 @@ def _zone(name: str | None, needed: bool, default: tzinfo | None) -> str | None:
     """The zone is written into every record with hours, so that the record means the same on another machine."""
     if name is not None or not needed:
         if name is not None and not needed:
-            raise ConfigError("--timezone says where --hours-window is read; give both or neither")
+            raise WrongUsage("--timezone says where --hours-window is read; give both or neither")
         return name
     found = getattr(default, "key", None)
     try:
         return str(fields.zone_named(found))
     except ValueError:
-        raise ConfigError("--hours-window in which zone? add --timezone, e.g. `--timezone Asia/Hong_Kong`") from None
+        raise WrongUsage("--hours-window in which zone? add --timezone, e.g. `--timezone Asia/Hong_Kong`") from None
 
 
 def _expiry(text: str | None, now: datetime) -> str | None:
@@ -158,11 +159,11 @@ def _expiry(text: str | None, now: datetime) -> str | None:
     try:
         at = now + timedelta(seconds=seconds(text)) if relative else fields.moment(text)
     except OverflowError:
-        raise ConfigError(f"--expires {shown(text)} is too far away") from None
+        raise WrongUsage(f"--expires {shown(text)} is too far away") from None
     except ValueError as error:
-        raise ConfigError(f"--expires {error}{'' if relative else ', or a duration such as `30d`'}") from None
+        raise WrongUsage(f"--expires {error}{'' if relative else ', or a duration such as `30d`'}") from None
     if at <= now:
-        raise ConfigError(f"--expires {shown(text)} is in the past; the key could never be used")
+        raise WrongUsage(f"--expires {shown(text)} is in the past; the key could never be used")
     return _written(at) if relative else text
 
 

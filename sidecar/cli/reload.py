@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import click
 
+from sidecar.cli.command import Command, json_option, settings_from
 from sidecar.cli.owner import ask
 from sidecar.cli.trading import where
-from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 
 PATH = "/api/admin/reload"
@@ -19,20 +19,32 @@ BROKEN, RESTART = 1, 3
 """Exit codes: something cannot be used, so what was before stays in force; all is well, but some settings need a restart."""
 
 
-@click.command("reload")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON, for programs.")
+@click.command(
+    "reload",
+    cls=Command,
+    exits={
+        0: "all of it is in force",
+        BROKEN: "something cannot be used, so what was before stays in force; or no sidecar answers",
+        RESTART: "all is well, and some settings hold only after a restart",
+    },
+    examples="""
+opend-sidecar check-config --running     # first, what it would change
+opend-sidecar reload
+""",
+)
+@json_option()
 @where
 def reload(as_json: bool, config: Path | None, state_dir: Path | None) -> None:
-    """Read keys.json, settings and certificates again, and open the audit file anew, as SIGHUP does.
+    """Let the running sidecar read its files again.
+
+    It reads keys.json, settings and certificates, and opens the audit file anew, without a restart, as SIGHUP does. It notices
+    changes of these files by itself as well; this says what became of them.
 
     Settings are read from the file that the running sidecar was started with; its flags still win over it. --config only
     tells where that sidecar is found.
-
-    Exit code 0: all of it is in force. 1: something cannot be used, so what was before stays in force, or no sidecar answers.
-    3: some settings hold only after a restart.
     """
     # with a state directory the file is not needed, which may be the one that is broken
-    folder = load_settings(config, {}).state_dir if state_dir is None else state_dir.expanduser()
+    folder = settings_from(config, {}).state_dir if state_dir is None else state_dir.expanduser()
     told = answer_of(folder, "POST")
     click.echo(json.dumps(told, indent=2) if as_json else "\n".join(_lines(told)))
     settings, keys = told["settings"], told["keys"]

@@ -16,7 +16,7 @@ from rich.text import Text
 from sidecar.border import one_line
 from sidecar.cli.audit_reading import Reading, audit_file, files_of
 from sidecar.cli.audit_search import say_unreadable
-from sidecar.config import load_settings
+from sidecar.cli.command import Command, json_option, settings_from
 from sidecar.errors import ConfigError
 from sidecar.intents.model import PlaceCombo, PlaceOrder
 from sidecar.keys.file import load
@@ -32,8 +32,18 @@ DIFFERENT = 1
 MOST_SHOWN = 50
 
 
-@click.command("replay", short_help="Say what other keys would have decided differently.")
-@click.argument("files", nargs=-1, type=click.Path(dir_okay=False, path_type=Path), metavar="[AUDIT]...")
+@click.command(
+    "replay",
+    cls=Command,
+    short_help="Say what other keys would have decided differently.",
+    exits={0: "nothing differs; what cannot be told is no difference", 1: "something differs, or it could not be made"},
+    examples="""
+opend-sidecar replay --keys new-keys.json
+opend-sidecar replay audit.2026-03-01.jsonl audit.jsonl --keys new-keys.json
+opend-sidecar replay --keys new-keys.json --json | jq .differences
+""",
+)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[AUDIT]...")
 @click.option(
     "--keys", "keys_file", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The other keys.json."
 )
@@ -43,7 +53,7 @@ MOST_SHOWN = 50
     help="Count orders without a recorded value as quantity × limit, in their market's currency.",
 )
 @click.option("--all", "everything", is_flag=True, help=f"Show every difference, not the first {MOST_SHOWN}.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs; every difference is in it.")
+@json_option("The result as JSON, for programs; every difference is in it.")
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Settings: the audit, where a day begins, rates of exchange."
 )
@@ -52,10 +62,7 @@ def replay(
 ) -> None:  # fmt: skip
     """Go through an audit and say what the keys in another keys.json would have decided differently.
 
-    Try new limits on the orders of yesterday before they hold:
-
-    \b
-    opend-sidecar replay audit.jsonl --keys new-keys.json
+    Try new limits on the orders of yesterday before they hold.
 
     Every order, change and cancel of AUDIT and of the rotated files beside it (several AUDITs: of just those files, in that
     order) is decided anew by the same rules, with what was used counted as it goes: what the new keys refuse uses
@@ -63,11 +70,8 @@ def replay(
 
     Records do not say everything: no quotes, no holdings, no market sessions, no fills. Where a decision hangs on one of them it
     is counted as not to be told, with the reason, and never guessed. Halts, and what OpenD or the disk refused, stay as they were.
-
-    Exit codes: 0 nothing differs (what cannot be told is no difference), 1 something differs or the replay could not be made, 2
-    wrong usage.
     """
-    settings = load_settings(config, {})
+    settings = settings_from(config, {})
     policy, zone = settings.policy, default_zone(settings.keys.timezone)
     keys = {one.key.id: one.key for one in load(keys_file.expanduser(), zone).records}
     reading = Reading(_read_from(files, config))
@@ -88,6 +92,8 @@ def _read_from(files: tuple[Path, ...], config: Path | None) -> list[Path]:
     if len(files) <= 1:
         return files_of(audit_file(files[0] if files else None, config))
     for file in files:
+        if file.is_dir():
+            raise ConfigError(f"`{file}` is a folder; give the paths of audit files")
         if not file.exists():
             raise ConfigError(f"there is no audit at `{file}`; give its path")
     return list(files)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.cli.command import WrongUsage
 from sidecar.errors import ConfigError
 from sidecar.setting_values import socket_path
 from sidecar.settings import Settings
@@ -39,11 +40,19 @@ class Admin:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What is known of a change in the running sidecar, in `text`; `known`: one said that it has it."""
+
+    known: bool
+    text: str
+
+
 def admin_of(text: str | None, settings: Settings) -> Admin | None:
     """The address of `--admin HOST:PORT` or `--admin unix:PATH`, else that of the settings; None where they have none (`off`, or
     port 0) that this command could ask.
 
-    Raises ConfigError when `text` is no address.
+    Raises WrongUsage when `text` is no address.
     """
     if text is not None and text.startswith("unix:"):
         return Admin(socket=Path(text.removeprefix("unix:")).expanduser())
@@ -52,7 +61,7 @@ def admin_of(text: str | None, settings: Settings) -> Admin | None:
     if text is not None:
         host, _, port = text.rpartition(":")
         if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) <= 65535:
-            raise ConfigError(f"--admin `{text}` is not HOST:PORT; write e.g. `127.0.0.1:11180`, or `unix:/path`")
+            raise WrongUsage(f"--admin `{text}` is not HOST:PORT; write e.g. `127.0.0.1:11180`, or `unix:/path`")
         return Admin(host.removeprefix("[").removesuffix("]"), int(port), certificate=certificate)
     if listener is not None and (path := socket_path(listener.bind)) is not None:
         return Admin(socket=path)
@@ -65,27 +74,29 @@ def admin_of(text: str | None, settings: Settings) -> Admin | None:
     return Admin(host, listener.port, certificate=certificate)
 
 
-def wait_until_in_force(admin: Admin | None, revision: Callable[[], str], patience: float = PATIENCE) -> str:
+def wait_until_in_force(admin: Admin | None, revision: Callable[[], str], patience: float = PATIENCE) -> InForce:
     """Waits until the running sidecar uses the keys of `revision()`, and says so; says as well when none runs.
 
     `revision` is asked again each time: another edit after ours makes a newer one, which contains ours.
     Raises ConfigError when one runs and still has other keys after `patience` seconds: saved, but not in force.
     """
     if admin is None:
-        return (
+        return InForce(
+            False,
             "the settings name no admin listener that this command could ask (one with `tls.client_ca` it could not), so it is "
-            "not known whether a running sidecar has the change; its log says"
+            "not known whether a running sidecar has the change; its log says",
         )
     deadline = time.monotonic() + patience
     while True:
         in_force = _revision_at(admin)
         if in_force is None:
-            return (
-                f"no running sidecar answers at {admin} (if one runs with another admin address, name it with --admin)"
+            return InForce(
+                False,
+                f"no running sidecar answers at {admin} (if one runs with another admin address, name it with --admin)",
             )
         wanted = revision()
         if in_force == wanted:
-            return f"in force: the running sidecar at {admin} has revision {wanted[:12]}"
+            return InForce(True, f"in force: the running sidecar at {admin} has revision {wanted[:12]}")
         if time.monotonic() >= deadline:
             raise ConfigError(
                 f"the change is saved, but the one running at {admin} still has {in_force[:12]}, not {wanted[:12]}; "

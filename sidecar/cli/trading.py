@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from sidecar.border import closest, shown
 from sidecar.cli.cancel_progress import all_cancelled, follow, show
+from sidecar.cli.command import NOT_DONE, Command, WrongUsage, json_option, settings_from
 from sidecar.cli.owner import NoAnswer, ask
-from sidecar.config import load_settings
 from sidecar.errors import ConfigError
 from sidecar.keys.file import load
 from sidecar.keys.machine import default_zone
@@ -50,11 +50,23 @@ def _what(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--key", "key_id", metavar="ID", help="One key only  [default: all trading]")(command)
 
 
-@click.command("halt")
+@click.command(
+    "halt",
+    cls=Command,
+    exits={
+        0: "it holds, in memory and on disk; with --cancel-orders all is cancelled",
+        1: "it does not hold in both, is not confirmed, or an order was not cancelled",
+    },
+    examples="""
+opend-sidecar halt --reason "fat finger"
+opend-sidecar halt --key bot --reason "runaway loop"
+opend-sidecar halt --cancel-orders --reason "get me out"
+""",
+)
 @_what
 @click.option("--reduce-only", is_flag=True, help="Let orders pass that shrink a position, and nothing else.")
 @click.option("--cancel-orders", is_flag=True, help="Cancel all working orders too, or those of the key; waits for it.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON, for programs.")
+@json_option()
 @where
 def halt(
     key_id: str | None, reason: str, reduce_only: bool, cancel_orders: bool, as_json: bool, config: Path | None,
@@ -63,38 +75,52 @@ def halt(
     """Refuse every new order and change at once; cancels go on.
 
     It holds until `resume`, over restarts too. Where no sidecar runs, the next one starts halted. A file HALT in the
-    state directory does the same without this command; with a line `cancel-orders` in it also that. Exit code 1 if it
-    does not hold both in memory and on disk, or an order was not cancelled.
+    state directory does the same without this command; with a line `cancel-orders` in it also that.
     """
     settings, folder = folder_of(config, state_dir)
     wanted = _wanted(key_id, reason, reduce_only=reduce_only, cancel_orders=cancel_orders)
     try:
         done = ask(folder, "POST", "/api/admin/halt", _body(wanted))
     except NoAnswer as error:
-        _halt_by_file(folder, wanted, error)
+        _halt_by_file(folder, wanted, error, as_json=as_json)
         return
     if done is not None:
-        _halted(folder, done, as_json=as_json)
+        _halted(folder, {**done, "running": True}, as_json=as_json)
         return
     try:
         state = StateDir.acquire(folder)
     except ConfigError as error:
-        _halt_by_file(folder, wanted, error)
+        _halt_by_file(folder, wanted, error, as_json=as_json)
         return
     with state:
         _known(wanted.key_id, settings)
         states = States(folder)
         to = wanted.state or TradingState.HALTED
+        before = states.overall if wanted.key_id is None else states.keys.get(wanted.key_id, Standing())
         standing = states.halt(wanted.key_id, wanted.reason, OWNER.by, state=to)
         if standing.state > to:
             raise ConfigError(stricter_already(standing))
         if wanted.cancel_orders:
             states.to_be_cancelled(wanted.key_id)
         _save(states, standing, wanted)
-    click.echo(f"{_whose(wanted.key_id)} {_IS[standing.state.name]}: {wanted.reason}")
-    click.echo(f"on disk only: {_NONE_RUNS}; the next one starts with it")
+    left = "NOTHING is cancelled yet: the next sidecar that runs begins with it once it reaches OpenD"
+    if as_json:
+        told = _on_disk(standing, changed=before.state is not standing.state)
+        click.echo(json.dumps({**told, **({"error": left} if wanted.cancel_orders else {})}, indent=2))
+    else:
+        click.echo(f"{_whose(wanted.key_id)} {_IS[standing.state.name]}: {wanted.reason}")
+        click.echo(f"on disk only: {_NONE_RUNS}; the next one starts with it")
     if wanted.cancel_orders:
-        raise ConfigError("NOTHING is cancelled yet: the next sidecar that runs begins with it once it reaches OpenD")
+        click.echo(f"opend-sidecar: {left}", err=True)
+        raise SystemExit(NOT_DONE)
+
+
+def _on_disk(standing: Standing, *, changed: bool, still: Iterable[Standing] = ()) -> dict[str, Any]:
+    """What a running sidecar answers, of a change where none runs."""
+    return {
+        **tree_of(standing), "changed": changed, "saved": True, "problem": None,
+        "still_halted": [tree_of(one) for one in still], "cancelling": None, "running": False,
+    }  # fmt: skip
 
 
 def _halted(folder: Path, done: dict[str, Any], *, as_json: bool) -> None:
@@ -110,28 +136,60 @@ def _halted(folder: Path, done: dict[str, Any], *, as_json: bool) -> None:
             failed = error  # the orders first
             click.echo(str(error), err=True)
     if run is not None:
-        console = Console(quiet=as_json)
-        run = done["cancelling"] = follow(folder, run, console)
-        show(run, console)
+        # what is read by a program has its progress beside it
+        console = Console(stderr=as_json)
+        try:
+            run = done["cancelling"] = follow(folder, run, console)
+        except ConfigError as error:
+            if not as_json:
+                raise
+            done["error"] = str(error)
+            click.echo(f"opend-sidecar: {error}", err=True)
+        if not as_json:
+            show(run, console)
     if as_json:
         click.echo(json.dumps(done, indent=2))
-    if failed is not None or not done["saved"] or (run is not None and not all_cancelled(run)):
-        raise SystemExit(1)
+    if failed is not None or not done["saved"] or "error" in done or (run is not None and not all_cancelled(run)):
+        raise SystemExit(NOT_DONE)
 
 
-@click.command("resume")
+@click.command(
+    "resume",
+    cls=Command,
+    exits={
+        0: "it holds, in memory and on disk",
+        1: "it could not be done, or holds in memory and not on disk",
+    },
+    examples="""
+opend-sidecar resume --reason "it was a drill"
+opend-sidecar resume --key bot --reason "mended"
+opend-sidecar resume --reduce-only --reason "get flat first"
+""",
+)
 @_what
 @click.option(
     "--reduce-only", is_flag=True, help="Not whole: let orders pass that shrink a position, and nothing else."
 )
+@json_option()
 @where
-def resume(key_id: str | None, reason: str, reduce_only: bool, config: Path | None, state_dir: Path | None) -> None:
-    """End a halt; of all trading also that of a file HALT, which is removed."""
+def resume(
+    key_id: str | None, reason: str, reduce_only: bool, as_json: bool, config: Path | None, state_dir: Path | None
+) -> None:
+    """End a halt: of all trading, or of one key.
+
+    A key that was halted by itself stays halted when all trading is resumed, and the other way round; what is still halted is
+    told. A file HALT in the state directory is removed with the halt of all trading. What a breaker halted is resumed the same way.
+    """
     _, folder = folder_of(config, state_dir)
     wanted = _wanted(key_id, reason, reduce_only=reduce_only)
     done = ask(folder, "POST", "/api/admin/resume", _body(wanted))
     if done is not None:
-        _say_done(done, "resumed")
+        if not as_json:
+            _say_done(done, "resumed")
+            return
+        click.echo(json.dumps({**done, "running": True}, indent=2))
+        if not done["saved"]:
+            raise SystemExit(NOT_DONE)
         return
     with StateDir.acquire(folder):
         states = States(folder)
@@ -146,11 +204,16 @@ def resume(key_id: str | None, reason: str, reduce_only: bool, config: Path | No
         if wanted.state is not None:
             after = states.halt(wanted.key_id, wanted.reason, OWNER.by, state=wanted.state)
         _save(states, after, wanted)
-        still = [states.overall, *states.keys.values()] if wanted.state is None else []
-    what = (_IS if before.state is not after.state else _WAS)[after.state.name]
+        all_states = [states.overall, *states.keys.values()] if wanted.state is None else []
+    still = [one for one in all_states if one.state is not TradingState.ACTIVE]
+    changed = before.state is not after.state
+    if as_json:
+        click.echo(json.dumps(_on_disk(after, changed=changed, still=still), indent=2))
+        return
+    what = (_IS if changed else _WAS)[after.state.name]
     click.echo(f"{_whose(wanted.key_id)} {what}: {wanted.reason}")
     click.echo(f"on disk only: {_NONE_RUNS}")
-    _say_still([tree_of(one) for one in still if one.state is not TradingState.ACTIVE])
+    _say_still([tree_of(one) for one in still])
 
 
 # -- where -----------------------------------------------------------------------------------------------------------
@@ -158,7 +221,7 @@ def resume(key_id: str | None, reason: str, reduce_only: bool, config: Path | No
 
 def folder_of(config: Path | None, state_dir: Path | None) -> tuple[Settings, Path]:
     """The settings, and the state directory of the running sidecar. Raises ConfigError where there is none."""
-    settings = load_settings(config, {"state_dir": state_dir})
+    settings = settings_from(config, {"state_dir": state_dir})
     folder = settings.state_dir.expanduser()
     if not folder.is_dir():
         # SECURITY: a halt in a folder that no sidecar uses would halt nothing, and say that it did
@@ -173,7 +236,7 @@ def _wanted(key_id: str | None, reason: str, *, reduce_only: bool = False, cance
     try:
         return wanted_of({"key": key_id, "reason": reason, "cancel_orders": cancel_orders, "state": state})
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise WrongUsage(str(error)) from None
 
 
 def _body(wanted: Wanted) -> dict[str, Any]:
@@ -199,7 +262,7 @@ def _known(key_id: str | None, settings: Settings) -> None:
 # -- without a running sidecar ---------------------------------------------------------------------------------------
 
 
-def _halt_by_file(folder: Path, wanted: Wanted, error: ConfigError) -> None:
+def _halt_by_file(folder: Path, wanted: Wanted, error: ConfigError, *, as_json: bool) -> None:
     """The last resort: one runs and does not answer, but looks for the file HALT all the same."""
     if wanted.key_id is not None:
         raise ConfigError(f"{error}; to halt all trading, run this without --key")
@@ -212,10 +275,16 @@ def _halt_by_file(folder: Path, wanted: Wanted, error: ConfigError) -> None:
         raise ConfigError(
             f"{error}; and `{folder / HALT_NAME}` cannot be written: {reason}. Trading is NOT halted"
         ) from None
-    click.echo(f"made `{folder / HALT_NAME}`: a sidecar that runs halts within a second, one that starts later at once")
-    if wanted.cancel_orders:
-        click.echo("it then cancels all working orders as well; its log tells how far it has come")
-    raise ConfigError(f"not confirmed: {error}")
+    if as_json:
+        click.echo(json.dumps({"halt_file": str(folder / HALT_NAME), "error": f"not confirmed: {error}"}, indent=2))
+    else:
+        click.echo(
+            f"made `{folder / HALT_NAME}`: a sidecar that runs halts within a second, one that starts later at once"
+        )
+        if wanted.cancel_orders:
+            click.echo("it then cancels all working orders as well; its log tells how far it has come")
+    click.echo(f"opend-sidecar: not confirmed: {error}", err=True)
+    raise SystemExit(NOT_DONE)
 
 
 def _save(states: States, standing: Standing, wanted: Wanted) -> None:

@@ -253,7 +253,7 @@ def test_escape_sequences_in_a_record_do_not_reach_the_terminal(tmp_path: Path) 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "today"])
 def test_a_day_that_is_none_and_the_ends_of_the_calendar_are_one_line_for_people(audit: Path, day: str) -> None:
     result = run("report", audit, "--day", day)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"--day `{day}` is not a day" in result.output
 
 

@@ -125,7 +125,7 @@ def test_what_the_flags_cannot_say_is_taken_as_rest_takes_it(explain: Run, tmp_p
 
 def test_a_key_that_trades_in_two_environments_needs_to_be_told_which(explain: Run) -> None:
     result = explain("--key", "both", *BUY, "--acc-id", ACCOUNT)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "say --real or --paper" in result.output
 
 
@@ -144,7 +144,7 @@ def test_a_misspelt_key_is_told_the_closest_one(explain: Run) -> None:
 
 def test_one_thing_is_explained_at_a_time(explain: Run) -> None:
     result = explain("--key", "bot", *BUY, "--cancel", "1")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "say one thing to explain" in result.output
 
 
@@ -187,7 +187,7 @@ def test_offline_a_halt_on_disk_holds(folder: Path) -> None:
 @pytest.mark.parametrize("text", ["stock", "thing,HKD", "option,USD", "option,x1,USD"])
 def test_an_instrument_that_cannot_be_read_says_how_it_is_written(folder: Path, text: str) -> None:
     result = _explain("--config", str(folder / "sidecar.yaml"), "--key", "bot", *BUY, "--instrument", text)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--instrument" in result.output
 
 

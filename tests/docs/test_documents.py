@@ -196,7 +196,7 @@ def test_the_flags_of_gen_key_are_on_the_page_on_keys() -> None:
     gen_key = main.commands["gen-key"]
     flags = {flag for option in gen_key.params for flag in (*option.opts, *option.secondary_opts)}
     named = {flag for row in rows("docs/keys.md") for cell in row[1:2] for flag in re.findall(r"--[a-z][a-z-]+", cell)}
-    where = {"--keys-file", "--config", "--help", "-h", "--extended-hours"}
+    where = {"--keys-file", "--config", "--help", "-h", "--extended-hours", "--json"}
     assert named | where >= flags - {"--bind-machines"}, "a flag is not on the page"
     assert named <= flags
 

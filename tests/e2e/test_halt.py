@@ -156,8 +156,8 @@ def test_where_no_sidecar_runs_the_next_one_starts_halted_and_records_it(stage: 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("halt",), "Missing option '--reason'"),
-        (("resume",), "Missing option '--reason'"),
+        (("halt",), "missing option `--reason`"),
+        (("resume",), "missing option `--reason`"),
         (("halt", "--reason", "  "), "`reason` is missing"),
         (("halt", "--reason", "x" * 201), "over 200 characters"),
         (("halt", "--reason", "x", "--key", "bott"), "there is no key `bott`; did you mean `bot`?"),

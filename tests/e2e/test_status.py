@@ -20,7 +20,7 @@ from rest_client import RestClient, order
 from rich.console import Console
 
 from sidecar.cli.main import main
-from sidecar.cli.status import _tables
+from sidecar.cli.status_view import tables
 from sidecar.listeners.openapi.document import document
 
 TRADER = ("qot:read", "acc:read", "trade:simulate")
@@ -116,7 +116,7 @@ def test_people_read_lines_and_tables(scene: Scene) -> None:
 def test_on_a_terminal_of_80_columns_the_ids_of_keys_stay_whole(scene: Scene) -> None:
     paper = StringIO()
     console = Console(width=80, file=paper)
-    for table in _tables(scene.tree(), 80):
+    for table in tables(scene.tree(), 80):
         console.print(table)
     shown = paper.getvalue()
     bot = next(line for line in shown.splitlines() if line.strip().startswith("bot "))

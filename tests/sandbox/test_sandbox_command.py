@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.sandbox import FaultKind
 
-COMMAND = [sys.executable, "-m", "sidecar.cli.sandbox"]
+COMMAND = [sys.executable, "-m", "sidecar.cli.main", "sandbox"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -84,7 +84,7 @@ def test_a_word_that_is_none_is_one_line_that_says_so(option: str, value: str, s
     result = subprocess.run(
         [*COMMAND, "--port", "0", option, value], capture_output=True, text=True, timeout=20, check=False
     )
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert said in result.stderr
 
 
