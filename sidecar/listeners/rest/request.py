@@ -12,9 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
+from sidecar.keys.secret import PREFIX
 from sidecar.policy.decision import Code, Refusal
 
-KEY_PREFIX = "fc_"
 
 _KEY_PARAMETERS = frozenset({"token", "key", "api_key", "apikey", "access_token", "authorization"})
 _DRY_RUN = ("dry_run", "dryRun")
@@ -39,7 +39,7 @@ def key_in_url(request: web.Request) -> Rejected | None:
     if not request.query_string:
         return None
     for name, value in request.query.items():
-        if name.lower() in _KEY_PARAMETERS or KEY_PREFIX in value.casefold():
+        if name.lower() in _KEY_PARAMETERS or PREFIX in value.casefold():
             return malformed(
                 "a key in the URL would be logged on its way; send it as `Authorization: Bearer fc_...`, and make a new one"
             )
@@ -129,7 +129,7 @@ def take_dry_run(tree: Any) -> bool | Rejected:
 
 def printable(text: str) -> str:
     """SECURITY: what a client wrote goes into replies and the audit: short, without control characters, and without keys."""
-    at = text.casefold().find(KEY_PREFIX)
-    short = text if at < 0 else text[: at + len(KEY_PREFIX)] + "…"
+    at = text.casefold().find(PREFIX)
+    short = text if at < 0 else text[: at + len(PREFIX)] + "…"
     short = short if len(short) <= 80 else short[:80] + "…"
     return "".join(character if character.isprintable() else "�" for character in short)
