@@ -104,7 +104,8 @@ def test_a_probe_makes_a_report_to_share_and_its_paper_order_is_cancelled(scene:
     for private in ("127.0.0.1", str(scene.opend), "1001001", str(scene.stage.folder)):
         assert private not in shared, private
     tree = json.loads(scene.doctor("--probe", "--json").stdout)
-    assert {one["check"].partition(".")[0] for one in tree["probe"]} == {"probe"}, "no order without --paper"
+    assert {one["check"].partition(".")[0] for one in tree["probe"]} == {"probe", "unasked"}, "no order without --paper"
+    assert {one["verdict"] for one in tree["probe"] if one["check"].startswith("unasked.")} == {"unasked"}
 
 
 def test_a_bot_past_the_sidecar_turns_it_red_and_is_named(scene: Scene) -> None:
