@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import json
 import os
 import shlex
 import signal
@@ -293,6 +294,14 @@ class _Screen:
     def _introduce(self, reader: str, bot: str) -> None:
         settings = self._app.settings
         bound = {door: self._app.doors.ports.get(_LISTENERS.get(door, door), [0])[0] for door in _PORTS}
+        if self._as_json:
+            told = {
+                "host": HOST, "ports": bound, "opend_port": settings.upstream.port,
+                "keys": {"sim-bot": bot, "research": reader}, "keys_file": str(settings.keys.file),
+                "audit": str(settings.audit_file),
+            }  # fmt: skip
+            self._terminal.print(json.dumps(told))
+            return
         at = {"host": HOST, "port": bound["tcp"], **{f"{door}_port": port for door, port in bound.items()}}
         program = Path(sys.executable).with_name("opend-sidecar")
         text = _INTRODUCTION.format(

@@ -323,3 +323,27 @@ def test_an_output_that_cannot_be_written_is_one_line(words: tuple[str, ...], ho
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "opend-sidecar: the output could not be written: no space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("demo", "--any-ports"), {"host", "ports", "opend_port", "keys", "keys_file", "audit"}),
+        (("sandbox", "--port", "0"), {"host", "port", "seed", "faults", "encrypted"}),
+    ],
+)
+def test_what_runs_tells_where_it_listens_as_one_line_of_json(words: tuple[str, ...], names: set[str]) -> None:
+    command = [sys.executable, "-c", "from sidecar.cli.main import main; main()", *words, "--json"]
+    environ = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ
+    ) as running:
+        try:
+            assert running.stdout is not None
+            assert set(json.loads(running.stdout.readline())) == names
+            running.terminate()
+            rest, _ = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert running.returncode == 0
+    assert all(json.loads(line) for line in rest.splitlines())
