@@ -15,7 +15,6 @@ from aiohttp import web
 from sidecar.keys.secret import PREFIX
 from sidecar.policy.decision import Code, Refusal
 
-
 _KEY_PARAMETERS = frozenset({"token", "key", "api_key", "apikey", "access_token", "authorization"})
 _DRY_RUN = ("dry_run", "dryRun")
 _TRUTH = {"true": True, "false": False}
