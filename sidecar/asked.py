@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from google.protobuf.message import Message
 
@@ -50,12 +51,16 @@ class Asked:
     arrived: float
     """time.perf_counter() when its bytes were read."""
     gathering: asyncio.Task[Facts | UpstreamError] | None = None
+    at_hand: bool = False
+    """Its facts were in memory when it was screened: there is nothing to gather ahead of its turn."""
     endpoint: str = ""
     rehearsal: bool = False
     judged_under: TradingState = TradingState.ACTIVE
     """The trading state in force when it was decided."""
     resting: RestingOrder | None = None
     """The order that it changes, as it was judged."""
+    counts: Decimal | None = None
+    """What of its worth counts against the day's value, as it was judged."""
     args_hash: str | None = None
     """Of the request as its client made it, where it was changed since."""
 

@@ -111,7 +111,7 @@ class Gate:
         self._clock = clock
         self.presence = Presence()
         verdicts = self._verdicts = Verdicts(
-            grants=grants, ledger=ledger, recorder=recorder, metrics=metrics, breakers=breakers, clock=clock
+            grants=grants, recorder=recorder, metrics=metrics, breakers=breakers, clock=clock
         )
         self.lately = verdicts.lately
         self.refuse, self.refuse_asked, self.replayed = verdicts.refuse, verdicts.refuse_asked, verdicts.replayed
@@ -189,7 +189,10 @@ class Gate:
         if intent is None or not asked.is_order or self._facts.unsure_of_account(intent):
             return None
         grant = self.grants.of(asked.caller)
-        if isinstance(grant, Refusal) or not self._facts.asks_opend(grant.key, intent):
+        if isinstance(grant, Refusal):
+            return None
+        if not self._facts.asks_opend(grant.key, intent):
+            asked.at_hand = True
             return None
         refusal = self._screen(asked, grant)  # spares OpenD the questions for an order that will be refused
         return None if refusal is None else self._verdicts.refuse_asked(asked, refusal)
@@ -206,7 +209,7 @@ class Gate:
 
     def prefetch(self, asked: Asked) -> None:
         """Start gathering facts for a request that waits behind others of its connection."""
-        if asked.gathering is None:
+        if asked.gathering is None and not asked.at_hand:
             asked.gathering = self._spawn(self._gathered(asked))
 
     async def _gathered(self, asked: Asked) -> Facts | UpstreamError:
@@ -326,7 +329,7 @@ class Gate:
         self.breakers.order_allowed(reserved.key_id, asked.intent.account.acc_id)  # type: ignore[union-attr]  # an order
         self._verdicts.count_allowed(asked)
         self._verdicts.count_order(asked, "allowed")
-        self._verdicts.count_value(asked)
+        self._verdicts.count_value(asked, reserved)
         return Forward(asked, reserved=True, record=reserved)
 
     async def rehearse(self, asked: Asked) -> Decision | Refused:
@@ -404,6 +407,7 @@ class Gate:
         if decision.refusal is not None:
             return self._verdicts.refuse_asked(asked, decision.refusal, decision)
         assert isinstance(intent, PlaceOrder | PlaceCombo | ModifyOrder)
+        asked.counts = decision.counts
         asked.args_hash = asked.args_hash or args_hash(asked.intent, asked.message)
         remark = self._complete(asked, intent, facts)
         self._ledger.reserve(reservation_of(asked.decision_id, grant.key.id, now, intent, facts, decision, remark))

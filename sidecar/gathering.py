@@ -37,6 +37,7 @@ account."""
 T = TypeVar("T")
 
 _NOTHING_GATHERED = Facts()
+_KEPT = frozenset({Need.INSTRUMENT, Need.QUOTE})
 _BY_SECURITY = frozenset({Need.INSTRUMENT, Need.QUOTE, Need.MARKET_STATE})
 
 
@@ -289,12 +290,19 @@ class Gathering:
         return _with_legs(facts, order, renewed)
 
     def asks_opend(self, key: Key, intent: Intent) -> bool:
-        """Whether deciding it takes an answer from OpenD."""
+        """Whether deciding it takes an answer from OpenD that is not at hand."""
         if isinstance(intent, PlaceOrder | PlaceCombo):
-            return bool(needs(key, intent, self._trading(key.id))) or any(
-                each.continuous for each in _securities(intent)
-            )
+            wanted = needs(key, intent, self._trading(key.id))
+            return any(each.continuous or not self._at_hand(each, wanted) for each in _securities(intent))
         return isinstance(intent, ModifyOrder)
+
+    def _at_hand(self, security: Security, wanted: frozenset[Need]) -> bool:
+        """Holdings and market states grow old so soon that they count as never at hand."""
+        return (
+            wanted <= _KEPT
+            and (Need.INSTRUMENT not in wanted or self._look_ups.instruments.has(security))
+            and (Need.QUOTE not in wanted or self._look_ups.quotes.has(security))
+        )
 
 
 def _asking(caller: Caller, key: Key) -> str:

@@ -14,7 +14,6 @@ from sidecar.decision_id import new_decision_id
 from sidecar.grants import Caller, Grant, Grants
 from sidecar.intents.model import CancelOrder, ModifyOrder, PlaceCombo, PlaceOrder
 from sidecar.lately import Lately
-from sidecar.ledger.ledger import Ledger
 from sidecar.metrics import Action, Metrics
 from sidecar.policy.decision import Code, Decision, Refusal
 from sidecar.recorder import Recorder
@@ -29,14 +28,12 @@ class Verdicts:
         self,
         *,
         grants: Grants,
-        ledger: Ledger,
         recorder: Recorder,
         metrics: Metrics,
         breakers: Breakers,
         clock: Callable[[], float],
     ) -> None:
         self._grants = grants
-        self._ledger = ledger
         self._recorder = recorder
         self._metrics = metrics
         self._breakers = breakers
@@ -108,11 +105,8 @@ class Verdicts:
         action: Action = "cancel" if isinstance(intent, CancelOrder) else "order"
         self._metrics.order(action, intent.account.env.name, outcome, asked.caller.key_id or "")
 
-    def count_value(self, asked: Asked) -> None:
-        row = self._ledger.orders.row_of(asked.decision_id)
-        if row is not None:
-            made = row.reservation
-            self._metrics.order_value(made.value, made.currency, made.key_id)
+    def count_value(self, asked: Asked, allowed: AuditRecord) -> None:
+        self._metrics.order_value(asked.counts, allowed.currency, allowed.key_id)
 
     def record(self, asked: Asked, outcome: Outcome, decision: Decision | None) -> AuditRecord:
         caller = asked.caller

@@ -163,10 +163,23 @@ class _Lookup:
     def __init__(self, world: World, name: str, answer: Callable[[], Any]) -> None:
         self.world, self.name, self.answer = world, name, answer
 
+    def has(self, security: Security) -> bool:
+        return False
+
     async def get(self, security: Security) -> Any:
         self.world.transcript.append(f"asked {self.name} of {security.symbol}")
         await asyncio.sleep(self.world.facts_wait)
         return self.answer()
+
+
+class _InMemory:
+    """Look-ups of what is in memory already."""
+
+    def has(self, security: Security) -> bool:
+        return True
+
+    async def get(self, security: Security) -> Any:
+        return Instrument(InstrumentKind.STOCK, Decimal(1), "HKD")
 
 
 class _Holdings:
@@ -221,6 +234,33 @@ async def test_what_can_be_refused_without_asking_is_refused_without_asking(tmp_
     assert isinstance(refused, Refused)
     assert refused.code is Code.MARKET
     assert world.transcript == ["noted reject market"]
+
+
+async def test_an_order_whose_facts_are_in_memory_is_decided_without_being_screened_or_prefetched(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, max_order_value=1_000_000)
+    world.look_up_by(instruments=_InMemory())
+    asked = world.place()
+    assert isinstance(asked, Asked)
+    world.gate.prefetch(asked)
+    assert asked.gathering is None
+    assert isinstance(await world.decide(asked), Forward)
+
+
+async def test_what_is_not_allowed_is_refused_also_where_its_facts_are_in_memory(tmp_path: Path) -> None:
+    world = World(tmp_path, allowed_markets=["US"], max_order_value=1_000_000)
+    world.look_up_by(instruments=_InMemory())
+    assert (await world.decide(world.place())).code is Code.MARKET
+    assert world.orders_used == 0
+
+
+async def test_a_sale_whose_holding_must_be_asked_for_is_screened_whatever_else_is_in_memory(tmp_path: Path) -> None:
+    world = World(tmp_path, allowed_markets=["US"], max_order_value=1_000_000, allow_short=False)
+    world.look_up_by(instruments=_InMemory())
+    refused = world.place(side=2)
+    assert isinstance(refused, Refused)
+    assert refused.code is Code.MARKET
 
 
 async def test_an_order_that_cannot_be_written_is_not_forwarded_and_uses_nothing(tmp_path: Path) -> None:

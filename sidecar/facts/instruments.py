@@ -115,6 +115,10 @@ class Instruments:
         """None: unknown, delisted, of uncertain currency, or not to be had in time. Never raises, never hangs."""
         return await self._lookup.get((security.qot_market, security.code))
 
+    def has(self, security: Security) -> bool:
+        """Whether `get` has it at once, from memory."""
+        return self._lookup.has((security.qot_market, security.code))
+
     def forget(self) -> None:
         """Drop what is remembered; for when OpenD was away."""
         self._lookup.forget()

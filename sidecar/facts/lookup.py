@@ -162,6 +162,11 @@ class BatchedLookup(Generic[K, V]):
                 self._settle(key, None)
         return asked.answer.result() if asked.answer.done() else None
 
+    def has(self, key: K) -> bool:
+        """Whether `get` has a value for `key` at once, from memory."""
+        remembered = self._memory.get(key)
+        return remembered is not None and remembered[0] is not None and self._clock() < remembered[1]
+
     def forget(self) -> None:
         """Drop everything remembered; for when OpenD was away and may have another login or another day."""
         self._memory.clear()

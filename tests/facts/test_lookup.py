@@ -285,3 +285,19 @@ def test_no_window_of_the_period_ever_holds_more_requests_than_the_budget(steps:
             assert sent[-requests] + 30.0 == clock.now + delay
     for start in sent:
         assert sum(1 for moment in sent if start <= moment < start + 30.0) <= requests
+
+
+async def test_memory_has_what_get_would_answer_with_at_once_and_nothing_else() -> None:
+    clock = Clock()
+    async with own_tasks() as tasks:
+        lookup = BatchedLookup(Loader({1: "v1"}), tasks, pace(max_age=60.0, negative_age=5.0), clock=clock)
+        assert not lookup.has(1)
+        await asyncio.gather(lookup.get(1), lookup.get(2))
+        assert lookup.has(1)
+        assert not lookup.has(2)  # remembered as not there: that is no value
+        clock.now = 60.0
+        assert not lookup.has(1)
+        await lookup.get(1)
+        assert lookup.has(1)
+        lookup.forget()
+        assert not lookup.has(1)
