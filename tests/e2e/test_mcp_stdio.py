@@ -240,7 +240,7 @@ def test_no_key_a_wrong_one_and_a_bad_url_are_said_in_one_line_without_the_key(
     assert bridge.process.wait(10) == 1
     assert "fc_secret" not in bridge.said()
     bridge = start(sidecar.doors["mcp"], "--url", "ftp://127.0.0.1/mcp", OPEND_SIDECAR_KEY="fc_x")
-    assert bridge.process.wait(10) == 1
+    assert bridge.process.wait(10) == 2
     assert "is not a URL" in bridge.said()
     wrong = "fc_" + "1" * 64
     bridge = start(sidecar.doors["mcp"], OPEND_SIDECAR_KEY=wrong)
