@@ -163,7 +163,7 @@ async def test_flags_that_make_no_sense_are_refused_clearly(tmp_path: Path, flag
     write_keys(tmp_path / "keys.json", KEYS)
     arguments = [*Process(tmp_path, 9).arguments(), *flags]
     code, said = await told(*arguments)
-    assert code == 2, said
+    assert code == (1 if flags[0] == "--config" else 2), said  # a file that is missing is no wrong usage
     one_line(said)
 
 
