@@ -15,6 +15,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _FORM = serialization.Encoding.PEM
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+"""Clients in Python 3.13 and newer take no CA that does not say so."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A certificate and its private key, as files."""
@@ -50,6 +57,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=400)).not_valid_after(now + timedelta(days=400))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS_CERTIFICATES, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )  # fmt: skip
