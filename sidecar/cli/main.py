@@ -9,33 +9,46 @@ import json
 import os
 import re
 import sys
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from sidecar.cli.audit import audit
-from sidecar.cli.check_config import check_config
 from sidecar.cli.command import NOT_DONE, WRONG_USAGE, WrongUsage
-from sidecar.cli.demo import demo
-from sidecar.cli.doctor import doctor
-from sidecar.cli.explain import explain
-from sidecar.cli.keys import bind_key, gen_key, list_keys, machine_id, revoke_key
-from sidecar.cli.mcp_stdio import mcp_stdio
-from sidecar.cli.reload import reload
-from sidecar.cli.replay import replay
-from sidecar.cli.run import run
-from sidecar.cli.sandbox import sandbox
-from sidecar.cli.status import status
-from sidecar.cli.trading import halt, resume
 from sidecar.errors import SidecarError
 
 _COMMANDS = {
-    "To run": (run, check_config, reload, doctor, mcp_stdio),
-    "Keys": (gen_key, list_keys, revoke_key, bind_key, machine_id),
-    "While it runs": (status, halt, resume),
-    "Why and what if": (explain, audit, replay),
-    "To try it, without an account": (demo, sandbox),
+    "To run": {
+        "run": "sidecar.cli.run:run",
+        "check-config": "sidecar.cli.check_config:check_config",
+        "reload": "sidecar.cli.reload:reload",
+        "doctor": "sidecar.cli.doctor:doctor",
+        "mcp-stdio": "sidecar.cli.mcp_stdio:mcp_stdio",
+    },
+    "Keys": {
+        "gen-key": "sidecar.cli.keys:gen_key",
+        "list-keys": "sidecar.cli.keys:list_keys",
+        "revoke-key": "sidecar.cli.keys:revoke_key",
+        "bind-key": "sidecar.cli.keys:bind_key",
+        "machine-id": "sidecar.cli.keys:machine_id",
+    },
+    "While it runs": {
+        "status": "sidecar.cli.status:status",
+        "halt": "sidecar.cli.trading:halt",
+        "resume": "sidecar.cli.trading:resume",
+    },
+    "Why and what if": {
+        "explain": "sidecar.cli.explain:explain",
+        "audit": "sidecar.cli.audit:audit",
+        "replay": "sidecar.cli.replay:replay",
+    },
+    "To try it, without an account": {
+        "demo": "sidecar.cli.demo:demo",
+        "sandbox": "sidecar.cli.sandbox:sandbox",
+    },
 }
+"""Where each command is, as module:function; none is imported before it is wanted, so that a halt does not wait for the rest."""
+_PLACES = {name: place for commands in _COMMANDS.values() for name, place in commands.items()}
 _AS_JSON = "sidecar.as_json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _HELP_INSTEAD: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -45,6 +58,16 @@ _HELP_INSTEAD: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIs
 class _Commands(click.Group):
     """Shows what went wrong as one line on stderr, with --json also as a document on stdout; nobody is shown a traceback for
     something he typed, or for a file that cannot be used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module, _, name = _PLACES.get(cmd_name, "").partition(":")
+        if not module:
+            return None
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_AS_JSON] = "--json" in args
@@ -84,14 +107,14 @@ class _Commands(click.Group):
         ctx.exit(code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, commands in _COMMANDS.items():
+        longest = max(map(len, _PLACES))
+        for title, names in _COMMANDS.items():
             with formatter.section(title):
-                width = formatter.width - 2 - max(map(len, self.commands))
-                rows = [
-                    (str(one.name).ljust(max(map(len, self.commands))), one.get_short_help_str(width))
-                    for one in commands
-                ]
-                formatter.write_dl(rows)
+                commands = [(name, self.get_command(ctx, name)) for name in names]
+                width = formatter.width - 2 - longest
+                formatter.write_dl(
+                    [(name.ljust(longest), one.get_short_help_str(width)) for name, one in commands if one is not None]
+                )
 
 
 def _plain(error: click.UsageError) -> str:
@@ -118,10 +141,6 @@ def main() -> None:
     a 3. With --json there is one JSON document on stdout (tail and search: one a line), also for an error: {"error": TEXT}.
     """
 
-
-for commands in _COMMANDS.values():
-    for command in commands:
-        main.add_command(command)
 
 if __name__ == "__main__":
     main()

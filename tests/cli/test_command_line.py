@@ -21,7 +21,10 @@ from sidecar.cli.main import main
 
 def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
     found: dict[tuple[str, ...], click.Command] = {}
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
         found.update(leaves(command, (*path, name)) if isinstance(command, click.Group) else {(*path, name): command})
     return found
 

@@ -193,7 +193,8 @@ def test_every_command_and_flag_that_is_shown_exists(name: str) -> None:
 
 
 def test_the_flags_of_gen_key_are_on_the_page_on_keys() -> None:
-    gen_key = main.commands["gen-key"]
+    gen_key = main.get_command(click.Context(main), "gen-key")
+    assert gen_key is not None
     flags = {flag for option in gen_key.params for flag in (*option.opts, *option.secondary_opts)}
     named = {flag for row in rows("docs/keys.md") for cell in row[1:2] for flag in re.findall(r"--[a-z][a-z-]+", cell)}
     where = {"--keys-file", "--config", "--help", "-h", "--extended-hours", "--json"}
