@@ -1,7 +1,8 @@
 """How many changes of orders (2205: change, cancel, enable, disable, delete) each account may still send. Sends none itself.
 
 OpenD takes so many of them in so much time for each account, whoever sends them. A part is kept for cancels: whoever
-changes orders all the time must not shut the way out, for himself or for the others of the account.
+changes orders all the time must not shut the way out, for himself or for the others of the account. Of that part the last
+are for cancels of orders that are known to be working: nobody can make up as many of those as he likes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ class ChangeLimit:
     gap: float = 0.04
     kept: int = 5
 
+    @property
+    def spared(self) -> int:
+        """How many of those kept are not for cancels of what may be no working order: enough for one of everything."""
+        return min(2, self.kept)
+
 
 class ChangeBudget:
     """One sliding window for each account. Plain calls on the event loop: who looks and counts in one step, has it."""
@@ -38,7 +44,8 @@ class ChangeBudget:
         """`clock`: seconds that never go back."""
         self.limit = limit or ChangeLimit()
         self._clock = clock
-        self._sent: dict[int, deque[float]] = {}
+        self._sent: dict[int, deque[tuple[float, object]]] = {}
+        """By account: when, and which order's cancel it was."""
         self._runs: Counter[int] = Counter()
         """Accounts in which the sidecar cancels orders."""
         self._cancelled_for: Counter[tuple[int, str | None]] = Counter()
@@ -46,30 +53,39 @@ class ChangeBudget:
 
     # -- clients --------------------------------------------------------------------------------------------------
 
-    def refusal(self, intent: Intent | None, key_id: str = "") -> Refusal | None:
+    def refusal(
+        self, intent: Intent | None, key_id: str = "", *, working: Callable[[CancelOrder], bool] = lambda cancel: False
+    ) -> Refusal | None:
         """Why a change of the key's client cannot go upstream now; None for everything that is no change of an order.
 
-        A cancel may use everything. SECURITY: while the sidecar cancels the key's orders, or every order, its clients'
-        cancels have no more than the kept part: whoever runs away may cancel without end, and the owner needs the rest.
+        A cancel may use everything, the first time for an order that is `working`, or for all. SECURITY: ids can be made up,
+        and cancels repeated, without end; those leave some to others and to the owner. While the sidecar cancels the key's
+        orders, or every order, its clients' cancels have no more than the kept part.
         """
         if isinstance(intent, ModifyOrder):
             acc_id = intent.account.acc_id
             if self._runs[acc_id]:
                 return _full("the sidecar is cancelling orders of this account, which comes first", self.wait(acc_id))
             if self.wait(acc_id, kept=self.limit.kept) > 0:
-                return self._used_up(acc_id)
+                return self._used_up(acc_id, self.limit.kept, "cancels")
         elif isinstance(intent, CancelOrder):
             acc_id = intent.account.acc_id
             if len(self._window(acc_id)) >= self.limit.kept and (whose := self._whose(acc_id, key_id)):
                 return _full(
                     f"the sidecar is cancelling {whose} of this account, this one with them", self.wait(acc_id)
                 )
+            if self.wait(acc_id, kept=self.limit.spared) > 0 and not (self._is_first(intent) and working(intent)):
+                return self._used_up(acc_id, self.limit.spared, "the first cancels of orders known to be working")
         return None
 
     def note(self, intent: Intent | None) -> None:
         """A client's request goes upstream now."""
         if isinstance(intent, ModifyOrder | CancelOrder):
-            self._count(intent.account.acc_id)
+            self._count(intent.account.acc_id, _named(intent))
+
+    def _is_first(self, cancel: CancelOrder) -> bool:
+        """Whether no other cancel of it was sent lately."""
+        return all(named != _named(cancel) for _, named in self._window(cancel.account.acc_id))
 
     def _whose(self, acc_id: int, key_id: str) -> str:
         """The orders of the key that are being cancelled anyway, in words; "" where they are not."""
@@ -77,12 +93,12 @@ class ChangeBudget:
             return "every order"
         return "this key's orders" if self._cancelled_for[acc_id, key_id] else ""
 
-    def _used_up(self, acc_id: int) -> Refusal:
+    def _used_up(self, acc_id: int, kept: int, whom: str) -> Refusal:
         limit = self.limit
         return _full(
             f"OpenD takes {limit.most} changes of orders in {limit.period:g} s for an account, "
-            f"{len(self._window(acc_id))} were sent, and the last {limit.kept} are kept for cancels",
-            self.wait(acc_id, kept=limit.kept),
+            f"{len(self._window(acc_id))} were sent, and the last {kept} are kept for {whom}",
+            self.wait(acc_id, kept=kept),
         )
 
     # -- runs of the sidecar --------------------------------------------------------------------------------------
@@ -111,24 +127,31 @@ class ChangeBudget:
     def wait(self, acc_id: int, *, count: int = 1, kept: int = 0) -> float:
         """Seconds until `count` changes can have been sent, if nobody else sends any; 0 where they can be sent now."""
         now, most = self._clock(), self.limit.most - kept
-        times = list(self._window(acc_id))
+        times = [at for at, _ in self._window(acc_id)]
         for _ in range(count):
             times.append(now if len(times) < most else max(now, times[-most] + self.limit.period + _CLOSE))
         return times[-1] - now
 
     def _gap_left(self, acc_id: int) -> float:
         window = self._window(acc_id)
-        return window[-1] + self.limit.gap + _CLOSE - self._clock() if window else 0.0
+        return window[-1][0] + self.limit.gap + _CLOSE - self._clock() if window else 0.0
 
-    def _count(self, acc_id: int) -> None:
-        self._sent.setdefault(acc_id, deque()).append(self._clock())
+    def _count(self, acc_id: int, named: object = None) -> None:
+        self._sent.setdefault(acc_id, deque()).append((self._clock(), named))
 
-    def _window(self, acc_id: int) -> Sequence[float]:
-        """When those were sent that still count, oldest first."""
+    def _window(self, acc_id: int) -> Sequence[tuple[float, object]]:
+        """Those that still count, oldest first."""
         window = self._sent.get(acc_id)
-        while window and self._clock() - window[0] >= self.limit.period + _CLOSE:
+        while window and self._clock() - window[0][0] >= self.limit.period + _CLOSE:
             window.popleft()
         return window or ()
+
+
+def _named(intent: ModifyOrder | CancelOrder) -> object:
+    """What tells the cancel of one order from that of another; None for what is no cancel."""
+    if not isinstance(intent, CancelOrder):
+        return None
+    return (intent.for_all_market,) if intent.for_all else intent.order
 
 
 def _full(message: str, seconds: float) -> Refusal:

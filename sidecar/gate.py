@@ -266,7 +266,7 @@ class Gate:
             self.grants.now(),
             self._settings.terms,
         )
-        refusal = decision.refusal or self._changes.refusal(intent, grant.key.id)
+        refusal = decision.refusal or self._changes.refusal(intent, grant.key.id, working=self._is_working)
         if refusal is not None:
             return self._verdicts.refuse_asked(asked, refusal)
         if isinstance(intent, CancelOrder):
@@ -358,7 +358,11 @@ class Gate:
         facts = self._facts.completed(intent, grant.key.id, facts)
         usage = self._ledger.usage(grant.key.id, self._clock(), _placing(intent))
         decision = explain(grant.key, intent, facts, usage, self.grants.now(), self._settings.terms)
-        unfit = self._unfit(intent) if asked.is_order else self._changes.refusal(intent, grant.key.id)
+        unfit = (
+            self._unfit(intent)
+            if asked.is_order
+            else self._changes.refusal(intent, grant.key.id, working=self._is_working)
+        )
         if unfit is None:
             return decision
         finding = Finding(unfit.code.value, unfit.message, unfit)
@@ -447,6 +451,11 @@ class Gate:
                 Code.CLOCK, "the machine's clock jumped, limits over time cannot be judged; cancels still work"
             )
         return self._changes.refusal(intent)
+
+    def _is_working(self, cancel: CancelOrder) -> bool:
+        """As far as the ledger knows; of a cancel of all orders nothing has to be known."""
+        ids = (cancel.account.acc_id, cancel.order.order_id, cancel.order.order_id_ex)
+        return cancel.for_all or self._ledger.orders.names_open(*ids)
 
     def _last_look(
         self, asked: Asked, facts: Facts, decided_under: str | None, obstacle: Callable[[], Refusal | None]

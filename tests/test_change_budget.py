@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,12 +34,16 @@ def change(acc_id: int = ACC, op: ModifyOp = ModifyOp.NORMAL) -> ModifyOrder:
     return ModifyOrder(AccountRef(acc_id, TrdEnv.REAL), op, OrderRef(0, "X"))
 
 
-def cancel(acc_id: int = ACC) -> CancelOrder:
-    return CancelOrder(AccountRef(acc_id, TrdEnv.REAL), OrderRef(0, "X"))
+_ids = itertools.count(1)
 
 
-def send(budget: ChangeBudget, intent: ModifyOrder | CancelOrder, key_id: str = "") -> bool:
-    if budget.refusal(intent, key_id) is not None:
+def cancel(acc_id: int = ACC, order_id: int = 0, **of_all: Any) -> CancelOrder:
+    """Of another order each time, unless it is named."""
+    return CancelOrder(AccountRef(acc_id, TrdEnv.REAL), OrderRef(order_id or next(_ids), ""), **of_all)
+
+
+def send(budget: ChangeBudget, intent: ModifyOrder | CancelOrder, key_id: str = "", *, working: bool = True) -> bool:
+    if budget.refusal(intent, key_id, working=lambda _: working) is not None:
         return False
     budget.note(intent)
     return True
@@ -47,6 +53,30 @@ def test_changes_stop_at_three_quarters_and_cancels_do_not() -> None:
     budget, _ = made()
     assert sum(send(budget, change()) for _ in range(30)) == 15
     assert all(send(budget, cancel()) for _ in range(30))
+
+
+@pytest.mark.parametrize("which", ["made-up orders", "one order again and again", "all orders again and again"])
+def test_cancels_without_end_leave_two_for_orders_that_are_known_to_work(which: str) -> None:
+    budget, _ = made()
+    for _ in range(14):
+        send(budget, change())
+    sent = {
+        "made-up orders": lambda: send(budget, cancel(), working=False),
+        "one order again and again": lambda: send(budget, cancel(order_id=10**9)),
+        "all orders again and again": lambda: send(budget, cancel(for_all=True)),
+    }[which]
+    assert sum(sent() for _ in range(30)) == 4
+    refusal = budget.refusal(cancel())
+    assert refusal is not None and refusal.code is Code.UPSTREAM_FULL
+    assert (
+        "18 were sent, and the last 2 are kept for the first cancels of orders known to be working" in refusal.message
+    )
+    assert all(send(budget, cancel()) for _ in range(30))
+
+
+def test_each_market_has_its_cancel_of_all_orders() -> None:
+    budget, _ = made(most=2, kept=1)
+    assert [send(budget, cancel(for_all=True, for_all_market=each)) for each in (1, 2, 1)] == [True, True, False]
 
 
 def test_the_refusal_says_why_and_when_it_may_pass() -> None:
@@ -93,7 +123,7 @@ def test_while_the_sidecar_cancels_no_client_changes_an_order_of_the_account_and
         assert refusal is not None and "the sidecar is cancelling orders of this account" in refusal.message
         assert budget.refusal(change(OTHER)) is None
         assert all(send(budget, cancel(), "another") for _ in range(30))
-    assert budget.refusal(cancel()) is None
+    assert budget.refusal(cancel(), working=lambda _: True) is None
 
 
 @pytest.mark.parametrize("key_id", [None, "bot"])

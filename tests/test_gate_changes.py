@@ -40,17 +40,28 @@ def test_a_cancel_is_counted_when_it_is_forwarded_and_not_when_it_is_refused(tmp
     assert used(budget) == 3
 
 
-def test_cancels_pass_when_nothing_is_left_and_need_no_more_than_before(tmp_path: Path) -> None:
+async def test_cancels_of_working_orders_pass_when_nothing_is_left_and_need_no_more_than_before(tmp_path: Path) -> None:
     world = World(tmp_path)
+    for number in range(1, 6):
+        placed = await world.decide(world.place())
+        assert isinstance(placed, Forward)
+        world.ledger.accepted(placed.asked.decision_id, number, f"X{number}")
     budget_of(world, most=2, kept=1)
-    for _ in range(10):
-        asked = world.cancel()
+    world.transcript.clear()
+    for number in range(1, 6):
+        asked = world.cancel(f"X{number}")
         assert isinstance(asked, Asked) and not world.gate.waits(asked)
         assert isinstance(world.gate.decide_now(asked), Forward)
-    assert world.transcript == ["noted allow"] * 10
+    assert world.transcript == ["noted allow"] * 5
+    for again_or_unknown in ("X1", "X99"):
+        asked = world.cancel(again_or_unknown)
+        assert isinstance(asked, Asked)
+        refused = world.gate.decide_now(asked)
+        assert isinstance(refused, Refused) and refused.code is Code.UPSTREAM_FULL
+        assert "the last 1 are kept for the first cancels of orders known to be working" in refused.text
 
 
-def test_only_while_the_sidecar_cancels_its_order_a_cancel_may_be_told_to_come_back(tmp_path: Path) -> None:
+def test_while_the_sidecar_cancels_its_order_a_cancel_may_be_told_to_come_back(tmp_path: Path) -> None:
     world = World(tmp_path)
     budget = budget_of(world, most=2, kept=1)
     asked = world.cancel()

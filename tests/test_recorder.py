@@ -378,7 +378,7 @@ async def test_cancels_wait_in_memory_until_the_audit_is_back(parts: Parts, monk
             await asyncio.sleep(0.02)
         await until(lambda: len(log) >= 21)
     assert not parts.recorder.audit_ok
-    assert parts.recorder.records_waiting == 20
+    await until(lambda: parts.recorder.records_waiting == 20)
     told = [json.loads(line["record"])["message"] for line in log if "record" in line]
     assert told == [f"cancel {number}" for number in range(20)], "each is in the operator's log meanwhile"
     mend()

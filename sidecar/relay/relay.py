@@ -7,6 +7,7 @@ path, one by one. The relay holds what is pending; it holds no rule.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ MAX_PENDING = 4096
 MAX_WAITING = 256
 """Requests held back behind one that is being decided, beyond which nothing more is read from the client."""
 
+TURN = 0.002
+"""Seconds. SECURITY: a chunk holds thousands of the smallest requests, and nothing else moves while they are judged: not the
+owner's halt, nor anybody's cancel. After so long the rest waits for the next turn of the loop, and nothing more is read."""
+
 _NOTHING: frozenset[int] = frozenset()
 
 
@@ -56,8 +61,8 @@ class Relay:
     """Made by a listener for one client in good standing. The listener feeds `receive`, and says when the client has gone."""
 
     __slots__ = (
-        "_blocked", "_client", "_gate", "_gone", "_lingering", "_lost", "_paused", "_pending", "_pool", "_present", "_pushes",
-        "_replies", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
+        "_blocked", "_client", "_gate", "_going_on", "_gone", "_left", "_lingering", "_lost", "_paused", "_pending",
+        "_pool", "_present", "_pushes", "_replies", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +79,9 @@ class Relay:
         self._spawn = spawn
         self._session: Session | None = None
         self._pending = Unanswered(self._replies, returns)
+        self._left: deque[tuple[bytes, list[Head]]] = deque()
+        """Frames that were read and have to wait for their turn."""
+        self._going_on = False
         self._waiting: deque[Request] | None = None
         self._worker: asyncio.Task[Any] | None = None
         self._pushes = Pushes(caller, gate.grants, returns, self._push, settings.push_owner_wait)
@@ -101,19 +109,42 @@ class Relay:
 
     def receive(self, chunk: bytes, heads: list[Head]) -> None:
         """Whole frames of the client, in order."""
+        if self._left:
+            self._left.append((chunk, heads))
+        else:
+            self._receive(chunk, heads)
+
+    def _put_off(self, chunk: bytes, heads: list[Head]) -> None:
+        """What is left of a chunk when its turn is over. Reading stops for a turn even where that is nothing: libuv reads one
+        socket up to 32 times in a row."""
+        self._left.appendleft((chunk, heads))
+        self._pace()
+
+    def _go_on(self) -> None:
+        """The next turn."""
+        self._going_on = False
+        if self._left:
+            self._receive(*self._left.popleft())
+        self._pace()
+
+    def _receive(self, chunk: bytes, heads: list[Head]) -> None:
         session = self._session
         if session is None:
             return
+        until = time.monotonic() + TURN
         if self._waiting or self._client.cipher is not None or session.cipher is not None:
-            for head in heads:
+            for index, head in enumerate(heads, 1):
                 self._take(chunk, head)
+                if time.monotonic() > until:
+                    self._put_off(chunk, heads[index:])
+                    break
             return
         # INVARIANT: the key is looked up for every chunk, and nothing can change between the frames of one
         grant = self._gate.grants.of(self.caller)
         passable = grant.passable if isinstance(grant, Grant) else _NOTHING
         pending, view = self._pending.sent, memoryview(chunk)
         passed, run, run_stop, last = 0, -1, 0, session.last_serial
-        for head in heads:
+        for index, head in enumerate(heads, 1):
             proto_id, fmt, serial, digest, start, stop = head
             if (
                 proto_id in passable
@@ -136,6 +167,9 @@ class Relay:
             last = session.last_serial
             if self._waiting:
                 passable = _NOTHING  # what follows a waiting request waits behind it
+            if time.monotonic() > until:
+                self._put_off(chunk, heads[index:])
+                break
         session.last_serial = last
         if run >= 0:
             session.write(chunk if run == 0 and run_stop == len(chunk) else view[run:run_stop])
@@ -186,9 +220,14 @@ class Relay:
 
     async def _work(self) -> None:
         """Carry out what waits, strictly in order, until nothing waits."""
+        until = time.monotonic() + TURN
         try:
             while self._waiting:
                 item = self._waiting[0]
+                if item.asked is not None and time.monotonic() > until:
+                    await asyncio.sleep(0)  # where every fact is at hand, deciding waits for nothing
+                    until = time.monotonic() + TURN
+                    continue
                 if item.asked is None:
                     admitted = self._gate.admit(self.caller, item.row.id)
                     if isinstance(admitted, Refused):
@@ -405,6 +444,7 @@ class Relay:
             self._gate.presence.left(self.caller.key_id or "")
         self._replies.close()
         self._pushes.close()
+        self._left.clear()
         if self._waiting is not None:
             while len(self._waiting) > (1 if self._worker is not None else 0):
                 item = self._waiting.pop()
@@ -432,8 +472,12 @@ class Relay:
 
     def _pace(self) -> None:
         """Read from the client only while what it already asked for fits."""
+        if self._left and not self._going_on:
+            self._going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
         busy = (
             self._blocked
+            or bool(self._left)
             or len(self._pending) > MAX_PENDING
             or (self._waiting is not None and len(self._waiting) > MAX_WAITING)
         )

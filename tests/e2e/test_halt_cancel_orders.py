@@ -89,6 +89,31 @@ def flood(sidecar: LiveSidecar, key: str, acc_id: int) -> Iterator[list[str]]:
         thread.join(10)
 
 
+@contextmanager
+def cancels_without_end(sidecar: LiveSidecar, key: str) -> Iterator[list[str]]:
+    """A client that cancels orders it made up, two hundred in one breath, again and again; the texts it is answered with."""
+    client, texts, over = RawClient(sidecar.port, key), [], threading.Event()
+
+    def made_up(number: int) -> tuple[int, bytes]:
+        request: Any = client.cancel_request(f"made-up-{number}", acc_id=REAL)
+        request.c2s.header.trdEnv = 1
+        return client.frame(MODIFY_ORDER, request)
+
+    def cancel() -> None:
+        while not over.is_set():
+            frames = [made_up(len(texts) + number) for number in range(200)]
+            client.write(b"".join(data for _, data in frames))
+            texts.extend(client.reply(serial).retMsg for serial, _ in frames)
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    try:
+        yield texts
+    finally:
+        over.set()
+        thread.join(20)
+
+
 def past_the_sidecar(sandbox: LiveSandbox) -> None:
     """A paper order that somebody places at OpenD itself."""
     client = RawClient(sandbox.port, "")
@@ -134,6 +159,31 @@ def test_a_real_account_with_a_hundred_orders_of_three_keys_is_empty_within_ten_
     sidecar.start()
     client = RawClient(sidecar.port, keys[0])
     assert "trading_halted" in client.ask(2202, client.order_request()).retMsg
+
+
+def test_a_client_that_cancels_made_up_orders_without_end_holds_up_neither_the_owner_nor_the_cancels_of_others(
+    stage: Stage, sandbox: LiveSandbox
+) -> None:
+    key, flooding = stage.keys.add("bot", *TRADES), stage.keys.add("flood", *TRADES)
+    sidecar = stage.sidecar(sandbox.port)
+    trader = bot(stage, sidecar, key)
+    fill_book(trader, 30)
+    sandbox.limit()
+    with cancels_without_end(sidecar, flooding) as texts:
+        eventually(lambda: len(texts) > 1000, 20, "the flood")
+        assert sum("[sidecar:" not in text for text in texts) == 18
+        mine = sandbox.working(REAL)[0].text_id
+        started = time.monotonic()
+        cancelled = trader.call("trade", "modify_order", "CANCEL", mine, 0, 0, trd_env="REAL", acc_id=REAL)
+        assert cancelled.ok, cancelled.data
+        assert time.monotonic() - started < 3
+        started = time.monotonic()
+        halted = Command(sidecar, "halt", "--reason", "get me out", "--cancel-orders")
+        eventually(lambda: not sandbox.working(), 10, "an empty account")
+        assert time.monotonic() - started < 10
+        code, said = halted.end(20)
+    assert code == 0, said
+    assert f"│ {REAL} │ REAL │ 29     │ 29" in said
 
 
 def test_a_paper_account_and_a_single_key_are_empty_as_soon_as_opend_takes_that_many_cancels_and_their_progress_is_shown(

@@ -21,9 +21,11 @@ from faults_world import (
     RawClient,
     World,
     about_account,
+    change,
     global_state,
     init_request,
     keep_alive,
+    order,
     raw_frame,
     running,
     write_keys,
@@ -375,6 +377,25 @@ async def test_no_single_request_makes_everybody_wait(
     client.send_bytes(data)
     worst = await measuring
     assert worst < 0.35, f"everybody waited {worst:.2f} s"
+
+
+@pytest.mark.parametrize("which", ["cancel", "order", "read"])
+async def test_requests_by_the_thousand_that_are_refused_here_do_not_make_everybody_wait(
+    world: World, which: str
+) -> None:
+    other, client = await world.client(CARL), await world.client(ALICE)
+    number, request = {
+        "cancel": (2205, change(1, 1, order_id=5)), "order": (2202, order(price=9_999)), "read": (2102, about_account(2102)),
+    }[which]  # fmt: skip
+    body = request.SerializeToString()
+    data = b"".join(frame.build(number, serial, body) for serial in range(200, 10_200))
+    measuring = asyncio.ensure_future(slowest_answer(other, 3.0))
+    await asyncio.sleep(0.2)
+    client.send_bytes(data)
+    worst = await measuring
+    assert worst < 0.35, f"everybody waited {worst:.2f} s"
+    for serial in (200, 201, 5_000, 10_199):
+        assert (await client.answer_to(number, serial, timeout=30)).ret_type == -1
 
 
 async def test_strangers_cannot_make_the_sidecar_keep_megabytes(world: World) -> None:

@@ -214,6 +214,8 @@ async def test_strangers_give_way_to_clients_with_a_key(tmp_path: Path) -> None:
         assert await works(small.frames(small.bot)), "those who connect and ask nothing give way"
         for _, writer in silent:
             writer.close()
+        await asyncio.sleep(0.1)
+        eventually(lambda: small.car.metric("sidecar_client_connections", iface="ws") == 0)
         strangers = [small.js() for _ in range(3)]
         for one in strangers:
             await one.__aenter__()
