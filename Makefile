@@ -48,7 +48,7 @@ $(VENV)/.runtime: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "opend-sidecar needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; say e.g. make PYTHON=python3.12")'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV), once; this takes about a minute"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mcp]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.runtime

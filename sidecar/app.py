@@ -125,7 +125,7 @@ class App:
             self.house, password=password, firm_of=self.accounts.firm_of, firms=self.accounts.firms,
             spawn=self.tasks.spawn, idle=settings.unlock.relock_idle, timeout=policy.facts_timeout,
         )  # fmt: skip
-        self.grants = Grants(self.keys, machine_id=_machine_id(), audit_reads=settings.audit.reads)
+        self.grants = Grants(self.keys, machine_id=_machine_id(self.keys), audit_reads=settings.audit.reads)
         self.changes = ChangeBudget(
             ChangeLimit(upstream.changes, upstream.changes_period, upstream.changes_gap, upstream.changes_kept)
         )
@@ -372,11 +372,12 @@ class App:
             await self.unlocking.open(account.acc_id)
 
 
-def _machine_id() -> str | None:
+def _machine_id(keys: KeyStore) -> str | None:
     try:
         return machine_id()
     except ConfigError as error:
-        log.warning("this machine has no id, so keys bound to machines are refused", error=str(error))
+        if any(record.key.allowed_machines for record in keys.ring.records()):
+            log.warning("this machine has no id, so keys bound to machines are refused", error=str(error))
         return None
 
 

@@ -44,6 +44,7 @@ HOW_TO_GET = {
     "npm @grpc/proto-loader": "`make real-parts` puts it into node_modules",
     "npm @modelcontextprotocol/sdk": "`make real-parts` puts it into node_modules",
     "mcp": "`pip install 'opend-sidecar[mcp]'`",
+    "4096 open files": "allow them: ulimit -n 4096, or a higher hard limit",
     "port 11111": "end what listens on 127.0.0.1:11111; the SDK's examples know no other port",
 }
 

@@ -210,9 +210,9 @@ class Relay:
     def _wait(self, item: Request) -> None:
         if self._waiting is None:
             self._waiting = deque()
+        if self._waiting and item.asked is not None and self._gate.waits(item.asked):
+            self._gate.prefetch(item.asked)  # the first of them is decided at once
         self._waiting.append(item)
-        if item.asked is not None and self._gate.waits(item.asked):
-            self._gate.prefetch(item.asked)
         if self._worker is None:
             self._worker = self._spawn(self._work())
         elif len(self._waiting) > MAX_WAITING:

@@ -95,6 +95,7 @@ def test_its_settings_load(tmp_path: Path) -> None:
 
 
 def test_its_curl_line_is_answered(here: Here) -> None:
+    need_program("curl")
     (line,) = re.findall(r"`(curl --cacert [^`]*)`", PAGE)
     line = line.replace("opend.lan:22222", f"localhost:{here.sidecar.doors['rest']}")
     ran = subprocess.run(

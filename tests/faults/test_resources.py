@@ -30,6 +30,7 @@ from faults_world import (
     running,
     write_keys,
 )
+from real_parts import need
 
 from sidecar.listeners.tcp.listener import MAX_PARKED
 from sidecar.sandbox import Fault, FaultKind, SandboxSettings
@@ -182,6 +183,10 @@ async def test_an_idle_client_between_frames_is_left_alone(tmp_path: Path) -> No
 
 
 async def test_a_thousand_idle_connections_cost_little_and_one_more_client_is_served(tmp_path: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need("4096 open files", most == resource.RLIM_INFINITY or most >= 4096)
+    enough = 65_536 if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
     sandbox = SandboxSettings(tick_interval=0.0, limits=False, max_connections=2000)
     async with running(tmp_path, sandbox=sandbox) as world:
         world.app.pool._max, world.app.pool._max_per_key = 1100, None
