@@ -125,7 +125,8 @@ class App:
             self.house, password=password, firm_of=self.accounts.firm_of, firms=self.accounts.firms,
             spawn=self.tasks.spawn, idle=settings.unlock.relock_idle, timeout=policy.facts_timeout,
         )  # fmt: skip
-        self.grants = Grants(self.keys, machine_id=_machine_id(self.keys), audit_reads=settings.audit.reads)
+        self._machine = _machine_id()
+        self.grants = Grants(self.keys, machine_id=self._machine, audit_reads=settings.audit.reads)
         self.changes = ChangeBudget(
             ChangeLimit(upstream.changes, upstream.changes_period, upstream.changes_gap, upstream.changes_kept)
         )
@@ -191,6 +192,7 @@ class App:
         self.owners_doors = self._make_owners_doors()
         self._make_doors(tcp, relay)
         self._show_gauges()
+        self._doubt_machine()
         self.keys.on_change(self._keys_changed)
 
     @property
@@ -349,8 +351,15 @@ class App:
 
     def _keys_changed(self, _result: ReloadResult) -> None:
         self._name_keys()
+        self._doubt_machine()
         self.desks.keys_changed()
         self.doors.keys_changed()
+
+    def _doubt_machine(self) -> None:
+        if self._machine is None and any(record.key.allowed_machines for record in self.keys.ring.records()):
+            log.warning(
+                "this machine has no id, so keys bound to machines are refused; `opend-sidecar machine-id` says why"
+            )
 
     def _name_keys(self) -> None:
         ring = self.keys.ring
@@ -372,12 +381,10 @@ class App:
             await self.unlocking.open(account.acc_id)
 
 
-def _machine_id(keys: KeyStore) -> str | None:
+def _machine_id() -> str | None:
     try:
         return machine_id()
-    except ConfigError as error:
-        if any(record.key.allowed_machines for record in keys.ring.records()):
-            log.warning("this machine has no id, so keys bound to machines are refused", error=str(error))
+    except ConfigError:
         return None
 
 

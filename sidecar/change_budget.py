@@ -2,7 +2,7 @@
 
 OpenD takes so many of them in so much time for each account, whoever sends them. A part is kept for cancels: whoever
 changes orders all the time must not shut the way out, for himself or for the others of the account. Of that part the last
-are for cancels of orders that are known to be working: nobody can make up as many of those as he likes.
+are for cancels of orders that are known to be working, and for one cancel of all: nobody can make those up.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from sidecar.intents.model import CancelOrder, Intent, ModifyOrder
 from sidecar.policy.decision import Code, Refusal
 
+AGAIN = 3.0
+"""Seconds after which the answer to a cancel must have come, and another may be tried."""
+ALL = "all orders"
 _CLOSE = 0.02
 """Seconds added to OpenD's own period and gap: what leaves here in order arrives a little closer together, or later."""
 
@@ -32,8 +35,8 @@ class ChangeLimit:
     kept: int = 5
 
     @property
-    def spared(self) -> int:
-        """How many of those kept are not for cancels of what may be no working order: enough for one of everything."""
+    def kept_for_known(self) -> int:
+        """How many of those kept are only for cancels of orders known to be working: room for one cancel of everything."""
         return min(2, self.kept)
 
 
@@ -44,8 +47,8 @@ class ChangeBudget:
         """`clock`: seconds that never go back."""
         self.limit = limit or ChangeLimit()
         self._clock = clock
-        self._sent: dict[int, deque[tuple[float, object]]] = {}
-        """By account: when, and which order's cancel it was."""
+        self._sent: dict[int, deque[tuple[float, str]]] = {}
+        """By account: when, and which known order's cancel it was."""
         self._runs: Counter[int] = Counter()
         """Accounts in which the sidecar cancels orders."""
         self._cancelled_for: Counter[tuple[int, str | None]] = Counter()
@@ -53,14 +56,13 @@ class ChangeBudget:
 
     # -- clients --------------------------------------------------------------------------------------------------
 
-    def refusal(
-        self, intent: Intent | None, key_id: str = "", *, working: Callable[[CancelOrder], bool] = lambda cancel: False
-    ) -> Refusal | None:
+    def refusal(self, intent: Intent | None, key_id: str = "", *, known: str = "") -> Refusal | None:
         """Why a change of the key's client cannot go upstream now; None for everything that is no change of an order.
 
-        A cancel may use everything, the first time for an order that is `working`, or for all. SECURITY: ids can be made up,
-        and cancels repeated, without end; those leave some to others and to the owner. While the sidecar cancels the key's
-        orders, or every order, its clients' cancels have no more than the kept part.
+        A cancel may use everything if it is of a `known` order (its name, however the request names it; ALL for all of
+        the account's) and no other cancel of it is on its way. SECURITY: ids can be made up, and cancels repeated, without
+        end; those leave some to others and to the owner. While the sidecar cancels the key's orders, or every order, its
+        clients' cancels have no more than the kept part.
         """
         if isinstance(intent, ModifyOrder):
             acc_id = intent.account.acc_id
@@ -74,18 +76,21 @@ class ChangeBudget:
                 return _full(
                     f"the sidecar is cancelling {whose} of this account, this one with them", self.wait(acc_id)
                 )
-            if self.wait(acc_id, kept=self.limit.spared) > 0 and not (self._is_first(intent) and working(intent)):
-                return self._used_up(acc_id, self.limit.spared, "the first cancels of orders known to be working")
+            if self.wait(acc_id, kept=self.limit.kept_for_known) > 0 and not (known and self._is_first(acc_id, known)):
+                return self._used_up(
+                    acc_id, self.limit.kept_for_known, "the first cancels of orders known to be working"
+                )
         return None
 
-    def note(self, intent: Intent | None) -> None:
+    def note(self, intent: Intent | None, *, known: str = "") -> None:
         """A client's request goes upstream now."""
         if isinstance(intent, ModifyOrder | CancelOrder):
-            self._count(intent.account.acc_id, _named(intent))
+            self._count(intent.account.acc_id, known)
 
-    def _is_first(self, cancel: CancelOrder) -> bool:
-        """Whether no other cancel of it was sent lately."""
-        return all(named != _named(cancel) for _, named in self._window(cancel.account.acc_id))
+    def _is_first(self, acc_id: int, known: str) -> bool:
+        """Whether no cancel of it was sent so short a time ago that it may be on its way; of all, none that still counts."""
+        since = -math.inf if known == ALL else self._clock() - AGAIN
+        return not any(name == known and at > since for at, name in self._window(acc_id))
 
     def _whose(self, acc_id: int, key_id: str) -> str:
         """The orders of the key that are being cancelled anyway, in words; "" where they are not."""
@@ -136,22 +141,15 @@ class ChangeBudget:
         window = self._window(acc_id)
         return window[-1][0] + self.limit.gap + _CLOSE - self._clock() if window else 0.0
 
-    def _count(self, acc_id: int, named: object = None) -> None:
-        self._sent.setdefault(acc_id, deque()).append((self._clock(), named))
+    def _count(self, acc_id: int, known: str = "") -> None:
+        self._sent.setdefault(acc_id, deque()).append((self._clock(), known))
 
-    def _window(self, acc_id: int) -> Sequence[tuple[float, object]]:
+    def _window(self, acc_id: int) -> Sequence[tuple[float, str]]:
         """Those that still count, oldest first."""
         window = self._sent.get(acc_id)
         while window and self._clock() - window[0][0] >= self.limit.period + _CLOSE:
             window.popleft()
         return window or ()
-
-
-def _named(intent: ModifyOrder | CancelOrder) -> object:
-    """What tells the cancel of one order from that of another; None for what is no cancel."""
-    if not isinstance(intent, CancelOrder):
-        return None
-    return (intent.for_all_market,) if intent.for_all else intent.order
 
 
 def _full(message: str, seconds: float) -> Refusal:

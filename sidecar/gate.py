@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from sidecar.asked import Answered, Asked, Forward, Refused
 from sidecar.audit.record import AuditRecord
 from sidecar.breakers import Breakers
-from sidecar.change_budget import ChangeBudget
+from sidecar.change_budget import ALL, ChangeBudget
 from sidecar.continuous import is_continuous, with_contracts
 from sidecar.decision_id import new_decision_id
 from sidecar.errors import BodyError, RecordError, UpstreamError
@@ -153,7 +153,7 @@ class Gate:
         screened: bool = True,
         rehearsal: bool = False,
     ) -> Asked | Refused:
-        """Parse, read once, and screen: whatever can be refused without asking OpenD anything is refused here.
+        """Parse, read once, and screen: what would be refused whatever OpenD said is refused before OpenD is asked.
 
         `read_body` gives the row's request, strictly read where the row is judged, or raises BodyError.
         Without `screened` the caller must `screen` it before it is decided: a repeat is not judged by the rules of its own
@@ -179,7 +179,8 @@ class Gate:
         return self.screen(asked) or asked
 
     def screen(self, asked: Asked) -> Refused | None:
-        """Refuse what would be refused whatever OpenD said. Once for every order that is no rehearsal and no repeat."""
+        """Refuse what would be refused whatever OpenD said, where it would be asked. Once for every order that is no rehearsal
+        and no repeat."""
         intent = asked.intent
         if asked.is_order:
             self.breakers.order_came(asked.caller.key_id or "", intent)
@@ -188,13 +189,16 @@ class Gate:
             return self._verdicts.refuse_asked(asked, stopping)
         if intent is None or not asked.is_order or self._facts.unsure_of_account(intent):
             return None
+        return self._screened(asked)
+
+    def _screened(self, asked: Asked) -> Refused | None:
+        """Spares OpenD the questions for an order that will be refused; one whose facts are at hand asks none."""
+        assert asked.intent is not None
         grant = self.grants.of(asked.caller)
         if isinstance(grant, Refusal):
             return None
-        if not self._facts.asks_opend(grant.key, intent):
-            asked.at_hand = True
-            return None
-        refusal = self._screen(asked, grant)  # spares OpenD the questions for an order that will be refused
+        asked.at_hand = not self._facts.asks_opend(grant.key, asked.intent)
+        refusal = None if asked.at_hand else self._screen(asked, grant)
         return None if refusal is None else self._verdicts.refuse_asked(asked, refusal)
 
     def goes_upstream(self, asked: Asked) -> bool:
@@ -266,13 +270,14 @@ class Gate:
             self.grants.now(),
             self._settings.terms,
         )
-        refusal = decision.refusal or self._changes.refusal(intent, grant.key.id, working=self._is_working)
+        known = self._known(intent)
+        refusal = decision.refusal or self._changes.refusal(intent, grant.key.id, known=known)
         if refusal is not None:
             return self._verdicts.refuse_asked(asked, refusal)
         if isinstance(intent, CancelOrder):
             # SECURITY: the way out: no price, no house connection, no disk; its record waits in memory if it must
             self._ledger.note_cancel(grant.key.id, now)
-            self._changes.note(intent)
+            self._changes.note(intent, known=known)
             record = self._verdicts.record(asked, "allow", decision)
             self._recorder.note(record)
             self._verdicts.count_allowed(asked)
@@ -295,6 +300,10 @@ class Gate:
         `obstacle` says, at the last moment, why it could not be sent: the client has gone, or OpenD has.
         """
         assert asked.intent is not None
+        if asked.at_hand:  # what was at hand may have grown old in the line
+            refused = self._screened(asked)
+            if refused is not None:
+                return refused
         with self.metrics.stage("facts"):
             facts = await (asked.gathering or self._gathered(asked))
             if isinstance(facts, UpstreamError):
@@ -361,7 +370,7 @@ class Gate:
         unfit = (
             self._unfit(intent)
             if asked.is_order
-            else self._changes.refusal(intent, grant.key.id, working=self._is_working)
+            else self._changes.refusal(intent, grant.key.id, known=self._known(intent))
         )
         if unfit is None:
             return decision
@@ -452,10 +461,16 @@ class Gate:
             )
         return self._changes.refusal(intent)
 
-    def _is_working(self, cancel: CancelOrder) -> bool:
-        """As far as the ledger knows; of a cancel of all orders nothing has to be known."""
-        ids = (cancel.account.acc_id, cancel.order.order_id, cancel.order.order_id_ex)
-        return cancel.for_all or self._ledger.orders.names_open(*ids)
+    def _known(self, intent: Intent | None) -> str:
+        """Which working order a cancel is of, whichever of its names it says; "" for one that the ledger does not know."""
+        if not isinstance(intent, CancelOrder):
+            return ""
+        order = intent.order
+        return (
+            ALL
+            if intent.for_all
+            else self._ledger.orders.open_under(intent.account.acc_id, order.order_id, order.order_id_ex)
+        )
 
     def _last_look(
         self, asked: Asked, facts: Facts, decided_under: str | None, obstacle: Callable[[], Refusal | None]

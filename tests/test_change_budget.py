@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.change_budget import ChangeBudget, ChangeLimit
+from sidecar.change_budget import ALL, ChangeBudget, ChangeLimit
 from sidecar.intents.model import AccountRef, CancelOrder, ModifyOp, ModifyOrder, OrderRef, TrdEnv
 from sidecar.policy.decision import Code
 
@@ -42,10 +42,17 @@ def cancel(acc_id: int = ACC, order_id: int = 0, **of_all: Any) -> CancelOrder:
     return CancelOrder(AccountRef(acc_id, TrdEnv.REAL), OrderRef(order_id or next(_ids), ""), **of_all)
 
 
+def known_of(intent: ModifyOrder | CancelOrder) -> str:
+    if not isinstance(intent, CancelOrder):
+        return ""
+    return ALL if intent.for_all else f"decision of {intent.order.order_id}"
+
+
 def send(budget: ChangeBudget, intent: ModifyOrder | CancelOrder, key_id: str = "", *, working: bool = True) -> bool:
-    if budget.refusal(intent, key_id, working=lambda _: working) is not None:
+    known = known_of(intent) if working else ""
+    if budget.refusal(intent, key_id, known=known) is not None:
         return False
-    budget.note(intent)
+    budget.note(intent, known=known)
     return True
 
 
@@ -74,9 +81,18 @@ def test_cancels_without_end_leave_two_for_orders_that_are_known_to_work(which: 
     assert all(send(budget, cancel()) for _ in range(30))
 
 
-def test_each_market_has_its_cancel_of_all_orders() -> None:
-    budget, _ = made(most=2, kept=1)
-    assert [send(budget, cancel(for_all=True, for_all_market=each)) for each in (1, 2, 1)] == [True, True, False]
+def test_the_cancel_of_one_order_may_be_tried_again_after_a_moment_that_of_all_only_when_the_last_no_longer_counts() -> (
+    None
+):
+    budget, time = made(most=2, kept=1)
+    assert [send(budget, cancel(order_id=7)) for _ in range(3)] == [True, False, False]
+    assert send(budget, cancel(for_all=True, for_all_market=1))
+    assert not send(budget, cancel(for_all=True, for_all_market=2))
+    time.now += 3
+    assert send(budget, cancel(order_id=7))
+    assert not send(budget, cancel(for_all=True))
+    time.now += 31
+    assert send(budget, cancel(for_all=True))
 
 
 def test_the_refusal_says_why_and_when_it_may_pass() -> None:
@@ -123,7 +139,7 @@ def test_while_the_sidecar_cancels_no_client_changes_an_order_of_the_account_and
         assert refusal is not None and "the sidecar is cancelling orders of this account" in refusal.message
         assert budget.refusal(change(OTHER)) is None
         assert all(send(budget, cancel(), "another") for _ in range(30))
-    assert budget.refusal(cancel(), working=lambda _: True) is None
+    assert budget.refusal(cancel(), known="its") is None
 
 
 @pytest.mark.parametrize("key_id", [None, "bot"])

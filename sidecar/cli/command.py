@@ -74,9 +74,9 @@ def json_option(
 
 
 def settings_from(config: Path | None, flags: Mapping[str, object]) -> Settings:
-    """As `load_settings`. Flags that no file could make good are WrongUsage; any other problem is a ConfigError."""
+    """As `load_settings`. What is wrong with the flags, and not without them, is WrongUsage; anything else a ConfigError."""
     try:
-        alone = load_settings(None, flags)
+        return load_settings(config, flags)
     except ConfigError as error:
+        load_settings(config, {})
         raise WrongUsage(str(error)) from None
-    return alone if config is None else load_settings(config, flags)

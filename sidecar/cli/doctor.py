@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 
-from sidecar.cli.command import Command, json_option, settings_from
+from sidecar.cli.command import Command, WrongUsage, json_option, settings_from
 from sidecar.cli.owner import NoAnswer, ask
-from sidecar.config import load_settings
 from sidecar.doctor.around import around_checks
 from sidecar.doctor.check import Check, Verdict, bad, doubt, good
 from sidecar.doctor.machine import disk_checks, keys_checks, port_checks, settings_checks, state_checks
@@ -66,11 +65,12 @@ def doctor(
     """
     settings: Settings | None = None
     flags = {"keys_file": keys_file, "state_dir": state_dir, "upstream": upstream}
-    settings_from(None, flags)  # what was typed wrong is no finding
     checks: list[Check] = []
     probed: list[Check] = []
     try:
-        settings = load_settings(config, flags)
+        settings = settings_from(config, flags)
+    except WrongUsage:
+        raise  # what was typed wrong is no finding
     except ConfigError as error:
         checks.append(bad("settings", str(error), "mend the settings; all else is looked at once they load"))
     if settings is not None:

@@ -56,7 +56,7 @@ def run(config: Path | None, as_json: bool, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
     if as_json:
         given["log.json"] = True
-    settings_from(None, given)  # what was typed wrong is told apart from what the file has
+    settings_from(config, given)  # what was typed wrong is told apart from what the file has
     source = Source(config, given)
     settings = source.read()
     configure_log(settings.log)

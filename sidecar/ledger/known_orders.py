@@ -64,11 +64,11 @@ class KnownOrders:
         """Whether the order is one of those that `Exposure.in_flight` counts whole."""
         return any(entry.is_order and entry.is_open for entry in self._book.of_order(acc_id, order_id, order_id_ex))
 
-    def names_open(self, acc_id: int, order_id: int, order_id_ex: str) -> bool:
-        """Whether a client's request that names its order like this names one that is open; a number as text may be either
-        id. Looks in memory only, where all open ones are."""
+    def open_under(self, acc_id: int, order_id: int, order_id_ex: str) -> str:
+        """The decision that placed, or first changed, the open order that a client's request names like this; "" if there is
+        none. A number as text may be either id. Looks in memory only, where all open ones are."""
         named = self._book.under_any_id(acc_id, order_id or _as_number(order_id_ex), order_id_ex)
-        return any(entry.is_order and entry.is_open for entry in named)
+        return min((entry.reservation.decision_id for entry in named if entry.is_open), default="")
 
     def approved(self, acc_id: int, order_id: int, order_id_ex: str) -> Approved | None:
         """What the order was approved for: the smallest total quantity it may have, by the last approval that OpenD answered

@@ -21,6 +21,7 @@ from sidecar.asked import CLIENT_LEFT, Answered, Forward, Refused, link_ended
 from sidecar.errors import BodyError, UpstreamError, WireError
 from sidecar.gate import Gate
 from sidecar.grants import Caller, Grant
+from sidecar.intents.model import CancelOrder
 from sidecar.policy.decision import Code, Refusal
 from sidecar.pushes import Pushes
 from sidecar.relay.client import ClientPort, Replies
@@ -41,9 +42,9 @@ MAX_PENDING = 4096
 MAX_WAITING = 256
 """Requests held back behind one that is being decided, beyond which nothing more is read from the client."""
 
-TURN = 0.002
+TURN = 0.001
 """Seconds. SECURITY: a chunk holds thousands of the smallest requests, and nothing else moves while they are judged: not the
-owner's halt, nor anybody's cancel. After so long the rest waits for the next turn of the loop, and nothing more is read."""
+owner's halt, nor anybody's cancel. After so long the rest waits for its next turn, and nothing more is read."""
 
 _NOTHING: frozenset[int] = frozenset()
 
@@ -61,8 +62,29 @@ class Relay:
     """Made by a listener for one client in good standing. The listener feeds `receive`, and says when the client has gone."""
 
     __slots__ = (
-        "_blocked", "_client", "_gate", "_going_on", "_gone", "_left", "_lingering", "_lost", "_paused", "_pending",
-        "_pool", "_present", "_pushes", "_replies", "_returns", "_session", "_settings", "_spawn", "_waiting", "_worker", "caller",
+        "_afterwards",
+        "_being_decided",
+        "_blocked",
+        "_client",
+        "_gate",
+        "_gone",
+        "_lingering",
+        "_lost",
+        "_paused",
+        "_pending",
+        "_pool",
+        "_present",
+        "_pushes",
+        "_reader",
+        "_replies",
+        "_returns",
+        "_session",
+        "_settings",
+        "_spawn",
+        "_unjudged",
+        "_waiting",
+        "_worker",
+        "caller",
     )  # fmt: skip
 
     def __init__(
@@ -79,11 +101,14 @@ class Relay:
         self._spawn = spawn
         self._session: Session | None = None
         self._pending = Unanswered(self._replies, returns)
-        self._left: deque[tuple[bytes, list[Head]]] = deque()
-        """Frames that were read and have to wait for their turn."""
-        self._going_on = False
+        self._unjudged: deque[tuple[bytes, list[Head]]] = deque()
+        """Frames that were read and wait for their turn. They come before everything that is read after them."""
+        self._reader: asyncio.Task[Any] | None = None
+        self._afterwards: Callable[[], None] | None = None
         self._waiting: deque[Request] | None = None
         self._worker: asyncio.Task[Any] | None = None
+        self._being_decided: Request | None = None
+        """The first of those waiting, while its facts or its record are awaited."""
         self._pushes = Pushes(caller, gate.grants, returns, self._push, settings.push_owner_wait)
         self._lingering: asyncio.TimerHandle | None = None
         self._gone = False
@@ -109,37 +134,61 @@ class Relay:
 
     def receive(self, chunk: bytes, heads: list[Head]) -> None:
         """Whole frames of the client, in order."""
-        if self._left:
-            self._left.append((chunk, heads))
+        if self._reader is not None:
+            self._unjudged.append((chunk, heads))
         else:
-            self._receive(chunk, heads)
+            self._judge(chunk, heads)
+
+    def when_judged(self, then: Callable[[], None]) -> None:
+        """Call it once everything received has been looked at: now, or when the last of it had its turn."""
+        if self._reader is None:
+            then()
+        else:
+            self._afterwards = then
 
     def _put_off(self, chunk: bytes, heads: list[Head]) -> None:
-        """What is left of a chunk when its turn is over. Reading stops for a turn even where that is nothing: libuv reads one
-        socket up to 32 times in a row."""
-        self._left.appendleft((chunk, heads))
-        self._pace()
+        """The turn is over. Reading stops even where nothing is left of the chunk: libuv reads one socket up to 32 times in
+        a row."""
+        self._unjudged.appendleft((chunk, heads))
+        if self._reader is None:
+            self._reader = self._spawn(self._judge_rest())
+            self._pace()
 
-    def _go_on(self) -> None:
-        """The next turn."""
-        self._going_on = False
-        if self._left:
-            self._receive(*self._left.popleft())
-        self._pace()
+    async def _judge_rest(self) -> None:
+        """One turn after the other, until nothing is left that was read."""
+        try:
+            while self._unjudged:
+                await asyncio.sleep(0)
+                if self._unjudged:
+                    self._judge(*self._unjudged.popleft())
+        except Exception:
+            log.exception("a request could not be judged; its connection is closed", key=self.caller.key_id)
+            self._unjudged.clear()
+            self._client.end("a request could not be judged")
+        finally:
+            self._reader = None
+        then, self._afterwards = self._afterwards, None
+        if then is not None:
+            then()
+        if self._gone:
+            self._part()
+        else:
+            self._pace()
 
-    def _receive(self, chunk: bytes, heads: list[Head]) -> None:
+    def _judge(self, chunk: bytes, heads: list[Head]) -> None:
+        """As many as there is time for in one turn."""
         session = self._session
         if session is None:
             return
         until = time.monotonic() + TURN
-        if self._waiting or self._client.cipher is not None or session.cipher is not None:
+        if self._waiting or self._gone or self._client.cipher is not None or session.cipher is not None:
             for index, head in enumerate(heads, 1):
                 self._take(chunk, head)
                 if time.monotonic() > until:
                     self._put_off(chunk, heads[index:])
                     break
             return
-        # INVARIANT: the key is looked up for every chunk, and nothing can change between the frames of one
+        # INVARIANT: the key is looked up in every turn, and nothing can change between its frames
         grant = self._gate.grants.of(self.caller)
         passable = grant.passable if isinstance(grant, Grant) else _NOTHING
         pending, view = self._pending.sent, memoryview(chunk)
@@ -179,7 +228,10 @@ class Relay:
                 self._pace()
 
     def _take(self, chunk: bytes, head: Head) -> None:
-        """One frame on the slow path: opened, admitted, understood, and decided or queued."""
+        """One frame on the slow path: opened, admitted, understood, and decided or queued. Of a client that has gone, cancels
+        are still carried out; nobody would hear of the rest."""
+        if self._gone and head.proto_id != catalog.MODIFY_ORDER:
+            return
         admitted = self._gate.admit(self.caller, head.proto_id)
         if isinstance(admitted, Refused):
             self._replies.refuse(head.proto_id, head.serial, head.fmt, admitted)
@@ -193,6 +245,8 @@ class Relay:
         if isinstance(item, Refused):
             self._replies.refuse(head.proto_id, head.serial, head.fmt, item)
             return
+        if self._gone and not _is_cancel(item):
+            return
         if self._waiting or (item.asked is not None and self._gate.waits(item.asked)):
             self._wait(item)
         elif item.asked is None:
@@ -202,8 +256,8 @@ class Relay:
 
     @property
     def deciding(self) -> bool:
-        """Whether a request is being decided, or waits behind one that is."""
-        return bool(self._waiting)
+        """Whether a request is being decided, or waits for that."""
+        return bool(self._waiting) or self._reader is not None
 
     # -- waiting in order -----------------------------------------------------------------------------------------
 
@@ -227,7 +281,8 @@ class Relay:
                 if item.asked is not None and time.monotonic() > until:
                     await asyncio.sleep(0)  # where every fact is at hand, deciding waits for nothing
                     until = time.monotonic() + TURN
-                    continue
+                    if not self._waiting or self._waiting[0] is not item:
+                        continue  # OpenD or the client has gone meanwhile
                 if item.asked is None:
                     admitted = self._gate.admit(self.caller, item.row.id)
                     if isinstance(admitted, Refused):
@@ -235,7 +290,10 @@ class Relay:
                     else:
                         self._pass_plain(item)
                 elif self._gate.waits(item.asked) or item.asked.gathering is not None:
-                    self._carry_out(item, await self._gate.decide(item.asked, self._obstacle))
+                    self._being_decided = item
+                    verdict = await self._gate.decide(item.asked, self._obstacle)
+                    self._being_decided = None
+                    self._carry_out(item, verdict)
                 else:
                     self._carry_out(item, self._gate.decide_now(item.asked))
                 if self._waiting:
@@ -243,9 +301,12 @@ class Relay:
                 self._pace()
         except Exception:
             log.exception("a request could not be decided; its connection is closed", key=self.caller.key_id)
+            self._waiting = None
             self._client.end("a request could not be decided")
         finally:
-            self._worker = None
+            self._worker = self._being_decided = None
+        if self._gone:
+            self._part()
 
     def _obstacle(self) -> Refusal | None:
         if self._lost is not None:
@@ -397,7 +458,10 @@ class Relay:
         if session is not None:
             self._pool.forget(session)
         self._pending.give_up_all(reason)
-        if not self._gone:
+        if self._gone:
+            self._drop_waiting()
+            self._unjudged.clear()
+        else:
             self._lost = reason
             self._refuse_waiting(reason)
             self._client.end(reason)
@@ -409,19 +473,29 @@ class Relay:
 
     def _refuse_waiting(self, reason: str) -> None:
         """What waits is answered. The one being decided is recorded when it meets the obstacle, at its last look."""
-        if not self._waiting:
-            return
-        first = self._waiting[0]
-        if self._worker is not None and first.asked is not None:
+        first = self._being_decided
+        if first is not None and first.asked is not None:
             refusal = link_ended(reason)
             self._replies.refuse(
                 first.row.id, first.serial, first.fmt, Refused(refusal.code, refusal.text(first.asked.decision_id))
             )
-        behind = list(self._waiting)[1:] if self._worker is not None else list(self._waiting)
-        for item in behind:
-            self._waiting.remove(item)
-            refused = self._gate.refuse(self.caller, item.row, item.row.id, Refusal(Code.UPSTREAM_UNAVAILABLE, reason))
-            self._replies.refuse(item.row.id, item.serial, item.fmt, refused)
+        asked = [(item.row.id, item.serial, item.fmt) for item in self._drop_waiting()]
+        asked += [(head.proto_id, head.serial, head.fmt) for _, heads in self._unjudged for head in heads]
+        self._unjudged.clear()
+        for proto_id, serial, fmt in asked:
+            refused = self._gate.refuse(
+                self.caller, CATALOG.get(proto_id), proto_id, Refusal(Code.UPSTREAM_UNAVAILABLE, reason)
+            )
+            self._replies.refuse(proto_id, serial, fmt, refused)
+
+    def _drop_waiting(self, keep: Callable[[Request], bool] = lambda item: False) -> list[Request]:
+        """Take out of the line what is not to be kept and not being decided; gives what was taken out."""
+        stays: deque[Request] = deque()
+        dropped: list[Request] = []
+        for item in self._waiting or ():
+            (stays if item is self._being_decided or keep(item) else dropped).append(item)
+        self._waiting = stays
+        return dropped
 
     def client_writable(self, writable: bool) -> None:
         """The client reads slower than OpenD sends (False): leave the rest in OpenD's socket until it caught up (True)."""
@@ -436,7 +510,8 @@ class Relay:
         self._pace()
 
     def client_gone(self) -> None:
-        """The client's connection has ended. The session stays for `request_timeout` while orders are unanswered."""
+        """The client's connection has ended. Cancels that it sent before are carried out, its other requests are not. The
+        session stays for that, and for `request_timeout` while orders are unanswered."""
         if self._gone:
             return
         self._gone = True
@@ -444,13 +519,15 @@ class Relay:
             self._gate.presence.left(self.caller.key_id or "")
         self._replies.close()
         self._pushes.close()
-        self._left.clear()
-        if self._waiting is not None:
-            while len(self._waiting) > (1 if self._worker is not None else 0):
-                item = self._waiting.pop()
-                if item.asked is not None and item.asked.gathering is not None:
-                    item.asked.gathering.cancel()
-        if self._session is None:
+        for item in self._drop_waiting(keep=_is_cancel):
+            if item.asked is not None and item.asked.gathering is not None:
+                item.asked.gathering.cancel()
+        self._part()
+
+    def _part(self) -> None:
+        """Give up the session of a client that has gone, once nothing of what it sent has to be judged."""
+        judged = self._worker is None and self._reader is None
+        if self._session is None or self._lingering is not None or not judged:
             return
         if self._pending.owes_orders:
             self._lingering = asyncio.get_running_loop().call_later(self._settings.request_timeout, self._close_session)
@@ -472,12 +549,9 @@ class Relay:
 
     def _pace(self) -> None:
         """Read from the client only while what it already asked for fits."""
-        if self._left and not self._going_on:
-            self._going_on = True
-            asyncio.get_running_loop().call_soon(self._go_on)
         busy = (
             self._blocked
-            or bool(self._left)
+            or self._reader is not None
             or len(self._pending) > MAX_PENDING
             or (self._waiting is not None and len(self._waiting) > MAX_WAITING)
         )
@@ -487,3 +561,7 @@ class Relay:
         elif self._paused and not busy:
             self._paused = False
             self._client.resume_reading()
+
+
+def _is_cancel(item: Request) -> bool:
+    return item.asked is not None and isinstance(item.asked.intent, CancelOrder)

@@ -16,7 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 from documents import PROJECT
 
+from sidecar.cli.command import WrongUsage, settings_from
 from sidecar.cli.main import main
+from sidecar.errors import ConfigError
 
 
 def leaves(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
@@ -350,3 +352,16 @@ def test_what_runs_tells_where_it_listens_as_one_line_of_json(words: tuple[str, 
             running.kill()
     assert running.returncode == 0
     assert all(json.loads(line) for line in rest.splitlines())
+
+
+def test_a_flag_is_judged_together_with_the_file_it_goes_with(tmp_path: Path) -> None:
+    file = tmp_path / "sidecar.yaml"
+    file.write_text("listeners:\n  tcp: [{port: 12000}]\n")
+    rest = settings_from(file, {"rest_port": "11110"}).listeners.rest  # the default of TCP, which the file moves away
+    assert rest is not None and rest.port == 11110
+    with pytest.raises(WrongUsage, match="two listeners have the address"):
+        settings_from(file, {"rest_port": "12000"})
+    file.write_text("listeners: 5\n")
+    with pytest.raises(ConfigError) as caught:
+        settings_from(file, {"rest_port": "x"})
+    assert not isinstance(caught.value, WrongUsage)

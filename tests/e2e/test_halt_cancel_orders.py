@@ -64,6 +64,11 @@ class Command:
         out, err = self._process.communicate(timeout=timeout)
         return self._process.returncode, out + err
 
+    def document(self, timeout: float) -> tuple[int, Any]:
+        """What a program reads of it, with --json."""
+        out, _ = self._process.communicate(timeout=timeout)
+        return self._process.returncode, json.loads(out)
+
 
 @contextmanager
 def flood(sidecar: LiveSidecar, key: str, acc_id: int) -> Iterator[list[str]]:
@@ -362,8 +367,8 @@ def test_an_order_that_is_filled_first_is_listed_with_the_reason_and_the_exit_co
     asked = Command(sidecar, "halt", "--reason", "x", "--cancel-orders", "--json")
     eventually(lambda: order.status == 13, 15, "the cancel on its way to the exchange")
     sandbox.do(sandbox.sandbox.trading.exchange._trade, order, order.left, order.price)
-    code, said = asked.end(30)
-    (left,) = json.loads(said)["cancelling"]["not_cancelled"]
+    code, said = asked.document(30)
+    (left,) = said["cancelling"]["not_cancelled"]
     assert (left["symbol"], left["reason"]) == ("HK.00700", "filled before it could be cancelled")
     assert code == 1
     status = Command(sidecar, "status").end(20)[1]

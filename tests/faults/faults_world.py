@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from sidecar.app import App
 from sidecar.keys.secret import hash_of
-from sidecar.listener_settings import AdminListener, Listeners, TcpListener
+from sidecar.listener_settings import AdminListener, Listeners, TcpListener, WebSocketListener
 from sidecar.sandbox import Sandbox, SandboxSettings
 from sidecar.settings import Audit, Keys, Limits, Policy, Settings, Upstream
 from sidecar.wire import frame
@@ -373,6 +373,7 @@ async def running(
     limits: Limits | None = None,
     policy: Policy | None = None,
     listeners: tuple[TcpListener, ...] = (TcpListener(port=0),),
+    websocket: WebSocketListener | None = None,
     upstream_port: int | None = None,
     calm: bool = True,
     **settings: Any,
@@ -394,7 +395,7 @@ async def running(
                     state_dir=folder / "state",
                     audit=settings.pop("audit", None) or Audit(file=folder / "audit.jsonl", min_free=1024),
                     listeners=Listeners(
-                        tcp=listeners, admin=AdminListener(port=0), websocket=None, rest=None, grpc=None, mcp=None
+                        tcp=listeners, admin=AdminListener(port=0), websocket=websocket, rest=None, grpc=None, mcp=None
                     ),
                     limits=limits or Limits(),
                     policy=policy or Policy(),

@@ -111,8 +111,8 @@ def test_an_order_is_open_by_each_of_its_names_until_it_has_ended() -> None:
     ledger.forwarded(made.decision_id)
     ledger.accepted(made.decision_id, 7, "EX7")
     names = ((7, ""), (0, "EX7"), (0, "7"), (7, "EX7"))
-    assert all(ledger.orders.names_open(ACCOUNT, *each) for each in names)
-    assert not ledger.orders.names_open(ACCOUNT + 1, 7, "EX7")
-    assert not ledger.orders.names_open(ACCOUNT, 0, "8")
+    assert {ledger.orders.open_under(ACCOUNT, *each) for each in names} == {made.decision_id}
+    assert ledger.orders.open_under(ACCOUNT + 1, 7, "EX7") == ""
+    assert ledger.orders.open_under(ACCOUNT, 0, "8") == ""
     ledger.order_ended(ACCOUNT, 7, "EX7")
-    assert not any(ledger.orders.names_open(ACCOUNT, *each) for each in names)
+    assert {ledger.orders.open_under(ACCOUNT, *each) for each in names} == {""}

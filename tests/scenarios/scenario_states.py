@@ -131,7 +131,7 @@ async def _is_halted(run: Run) -> None:
 @_state("what is left of the account's changes is kept for cancels")
 async def _changes_used_up(run: Run) -> AsyncIterator[None]:
     budget = run.world.sidecar.app.changes
-    sent = {PAPER_HK: deque([time.monotonic()] * (budget.limit.most - budget.limit.kept))}
+    sent = {PAPER_HK: deque([(time.monotonic(), "")] * (budget.limit.most - budget.limit.kept))}
     async with replaced(run.world, budget, "_sent", sent):
         yield
 

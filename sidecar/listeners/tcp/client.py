@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -128,7 +129,7 @@ class TcpClient(asyncio.Protocol):
             if heads:
                 self._relay.receive(chunk, heads)
             if reader.error is not None:
-                self._broken(reader.error)
+                self._relay.when_judged(partial(self._broken, reader.error))
             elif reader.buffered:
                 if heads or not self._deadline:
                     self._deadline = asyncio.get_running_loop().time() + self._backing.door.frame_timeout

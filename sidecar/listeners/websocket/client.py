@@ -168,8 +168,15 @@ class WsClient:
     def _unreadable(self, text: str, code: WSCloseCode) -> None:
         """A message without a header that could be answered: recorded, and the connection is closed."""
         self._hand_on()
-        refused = self._backing.gate.refuse(self._who(), None, 0, Refusal(Code.MALFORMED_REQUEST, text))
-        self._end(code, refused.text)
+
+        def let_go() -> None:
+            refused = self._backing.gate.refuse(self._who(), None, 0, Refusal(Code.MALFORMED_REQUEST, text))
+            self._end(code, refused.text)
+
+        if self._relay is not None:
+            self._relay.when_judged(let_go)
+        else:
+            let_go()
 
     def _broken(self, error: object) -> None:
         """What is not WebSocket any more; aiohttp has closed the connection already, with the code that belongs to it."""
