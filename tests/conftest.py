@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +13,23 @@ from live import KeysFile, LiveSandbox, LiveSidecar, Stage
 from official_sdk import SdkProcess
 from real_parts import need
 
+from sidecar.errors import ConfigError
+from sidecar.keys.machine import ID_FILE_VARIABLE, machine_id
+
 __all__ = ["need"]
 
 
 def pytest_configure() -> None:
-    """A shell that runs the tests in the background has Ctrl-C ignored, and the commands under test would inherit that."""
+    """A shell that runs the tests in the background has Ctrl-C ignored, and the commands under test would inherit that. Keys
+    are bound to machines, so this one needs an id."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        machine_id()
+    except ConfigError:  # as in a container
+        made = Path(tempfile.mkdtemp()) / "machine-id"
+        made.write_text("a machine for the tests\n")
+        os.environ[ID_FILE_VARIABLE] = str(made)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ HOW_TO_GET = {
     "check-jsonschema": "`make test` installs it with the project's other test packages",
     "talib": "`make real-parts` installs TA-Lib into the project's environment",
     "grpcio": "`pip install grpcio grpcio-tools grpcio-reflection grpcio-health-checking`",
+    "node": "install nodejs, version 20 or newer, from your system's packages",
     "npm futu-api": "`make real-parts` puts futu-api and ws of npm into node_modules, "
     "or name their folder in SIDECAR_NODE_MODULES",
     "npm @grpc/grpc-js": "`make real-parts` puts it into node_modules",

@@ -166,6 +166,7 @@ async def test_a_run_that_is_stopped_sends_no_more_and_says_how_far_it_came() ->
     run = world.canceller.start(ALL)
     await world.until(lambda: run.done)
     world.canceller.stop(None, "trading was resumed")
+    await asyncio.sleep(0.05)  # one may be on its way
     sent = len(world.opend.changes)
     await asyncio.sleep(0.5)
     assert len(world.opend.changes) == sent < 30
