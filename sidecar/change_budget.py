@@ -60,7 +60,7 @@ class ChangeBudget:
         """Why a change of the key's client cannot go upstream now; None for everything that is no change of an order.
 
         A cancel may use everything if it is of a `known` order (its name, however the request names it; ALL for all of
-        the account's) and no other cancel of it is on its way. SECURITY: ids can be made up, and cancels repeated, without
+        the account's) and not one more of many. SECURITY: ids can be made up, and cancels repeated, without
         end; those leave some to others and to the owner. While the sidecar cancels the key's orders, or every order, its
         clients' cancels have no more than the kept part.
         """
@@ -76,7 +76,7 @@ class ChangeBudget:
                 return _full(
                     f"the sidecar is cancelling {whose} of this account, this one with them", self.wait(acc_id)
                 )
-            if self.wait(acc_id, kept=self.limit.kept_for_known) > 0 and not (known and self._is_first(acc_id, known)):
+            if self.wait(acc_id, kept=self.limit.kept_for_known) > 0 and not (known and self._is_new(acc_id, known)):
                 return self._used_up(
                     acc_id, self.limit.kept_for_known, "the first cancels of orders known to be working"
                 )
@@ -87,10 +87,11 @@ class ChangeBudget:
         if isinstance(intent, ModifyOrder | CancelOrder):
             self._count(intent.account.acc_id, known)
 
-    def _is_first(self, acc_id: int, known: str) -> bool:
-        """Whether no cancel of it was sent so short a time ago that it may be on its way; of all, none that still counts."""
-        since = -math.inf if known == ALL else self._clock() - AGAIN
-        return not any(name == known and at > since for at, name in self._window(acc_id))
+    def _is_new(self, acc_id: int, known: str) -> bool:
+        """Whether no other cancel of it still counts; that of one order may be tried once more when the first must have been
+        answered."""
+        tries = [at for at, name in self._window(acc_id) if name == known]
+        return not tries or (known != ALL and len(tries) == 1 and tries[0] <= self._clock() - AGAIN)
 
     def _whose(self, acc_id: int, key_id: str) -> str:
         """The orders of the key that are being cancelled anyway, in words; "" where they are not."""

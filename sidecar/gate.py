@@ -312,6 +312,9 @@ class Gate:
         if not asked.is_order:
             if self._opens_opend(asked.intent) and self._screen(asked, self.grants.of(asked.caller)) is None:
                 await self._opened(asked.intent)  # a cancel goes on, whatever became of that: OpenD has the last word
+            unsendable = obstacle()
+            if unsendable is not None and unsendable.code is not Code.CLIENT_GONE:
+                return self._verdicts.refuse_asked(asked, unsendable)
             return self.decide_now(asked)
         reserved = self._decide_and_reserve(asked, facts)
         if isinstance(reserved, Refused):

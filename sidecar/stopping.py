@@ -55,7 +55,7 @@ class Stopping:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience) as self._draining:
                 orders = self._returns.unanswered
-                await self._tasks.drain(patience)
+                await self._tasks.settle(patience)
                 orders = orders or self._returns.unanswered
                 await self._returns.all_answered(patience)
                 if orders:

@@ -33,10 +33,14 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def drain(self, patience: float) -> None:
-        """Wait up to `patience` seconds for what runs, then cancel the rest."""
+    async def settle(self, patience: float) -> None:
+        """Wait up to `patience` seconds for what runs now; what is spawned meanwhile goes on."""
         if self._running:
             await asyncio.wait(set(self._running), timeout=patience)
+
+    async def drain(self, patience: float) -> None:
+        """Wait up to `patience` seconds for what runs, then cancel the rest."""
+        await self.settle(patience)
         for task in set(self._running):
             task.cancel()
         if self._running:

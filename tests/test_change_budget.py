@@ -90,6 +90,8 @@ def test_the_cancel_of_one_order_may_be_tried_again_after_a_moment_that_of_all_o
     assert not send(budget, cancel(for_all=True, for_all_market=2))
     time.now += 3
     assert send(budget, cancel(order_id=7))
+    time.now += 3
+    assert not send(budget, cancel(order_id=7))
     assert not send(budget, cancel(for_all=True))
     time.now += 31
     assert send(budget, cancel(for_all=True))

@@ -136,15 +136,18 @@ class Relay:
         """Whole frames of the client, in order."""
         if self._reader is not None:
             self._unjudged.append((chunk, heads))
-        else:
+            return
+        try:
             self._judge(chunk, heads)
+        except Exception:
+            self._broke_down()
 
     def when_judged(self, then: Callable[[], None]) -> None:
-        """Call it once everything received has been looked at: now, or when the last of it had its turn."""
-        if self._reader is None:
-            then()
-        else:
+        """Call it once everything received has been decided: now, or after the last of it."""
+        if self.deciding:
             self._afterwards = then
+        else:
+            then()
 
     def _put_off(self, chunk: bytes, heads: list[Head]) -> None:
         """The turn is over. Reading stops even where nothing is left of the chunk: libuv reads one socket up to 32 times in
@@ -161,19 +164,37 @@ class Relay:
                 await asyncio.sleep(0)
                 if self._unjudged:
                     self._judge(*self._unjudged.popleft())
+        except asyncio.CancelledError:
+            self._stop("the sidecar is stopping")
+            raise
         except Exception:
-            log.exception("a request could not be judged; its connection is closed", key=self.caller.key_id)
-            self._unjudged.clear()
-            self._client.end("a request could not be judged")
+            self._broke_down()
         finally:
             self._reader = None
+        self._after_turns()
+
+    def _after_turns(self) -> None:
+        """What had to wait until everything received was decided, if that is so."""
+        if not self._gone:
+            self._pace()
+        if self.deciding:
+            return
         then, self._afterwards = self._afterwards, None
         if then is not None:
             then()
         if self._gone:
             self._part()
-        else:
-            self._pace()
+
+    def _broke_down(self) -> None:
+        """In an `except`: a mistake of ours. What came after it must not overtake what is lost with it."""
+        log.exception("a request could not be judged; its connection is closed", key=self.caller.key_id)
+        self._stop("a request could not be judged")
+
+    def _stop(self, reason: str) -> None:
+        """Nothing more of the client's is judged."""
+        self._unjudged.clear()
+        self._drop_waiting()
+        self._client.end(reason)
 
     def _judge(self, chunk: bytes, heads: list[Head]) -> None:
         """As many as there is time for in one turn."""
@@ -278,7 +299,7 @@ class Relay:
         try:
             while self._waiting:
                 item = self._waiting[0]
-                if item.asked is not None and time.monotonic() > until:
+                if time.monotonic() > until:
                     await asyncio.sleep(0)  # where every fact is at hand, deciding waits for nothing
                     until = time.monotonic() + TURN
                     if not self._waiting or self._waiting[0] is not item:
@@ -299,14 +320,16 @@ class Relay:
                 if self._waiting:
                     self._waiting.popleft()
                 self._pace()
+        except asyncio.CancelledError:
+            self._being_decided = None
+            self._stop("the sidecar is stopping")
+            raise
         except Exception:
-            log.exception("a request could not be decided; its connection is closed", key=self.caller.key_id)
-            self._waiting = None
-            self._client.end("a request could not be decided")
+            self._being_decided = None
+            self._broke_down()
         finally:
-            self._worker = self._being_decided = None
-        if self._gone:
-            self._part()
+            self._worker = None
+        self._after_turns()
 
     def _obstacle(self) -> Refusal | None:
         if self._lost is not None:
@@ -438,8 +461,8 @@ class Relay:
         await self._returns.order_answered(forward, response, late=entry.given_up)
         if not entry.given_up:
             self._replies.send(entry.row.id, entry.serial, entry.fmt, body.serialise(response, entry.fmt))
-        if self._gone and not self._pending.owes_orders:
-            self._close_session()
+        if self._gone:
+            self._part()
 
     def _push(self, row: Row, plaintext: bytes) -> None:
         fmt = self._client.push_fmt
@@ -526,13 +549,12 @@ class Relay:
 
     def _part(self) -> None:
         """Give up the session of a client that has gone, once nothing of what it sent has to be judged."""
-        judged = self._worker is None and self._reader is None
-        if self._session is None or self._lingering is not None or not judged:
+        if self._session is None or self._worker is not None or self._reader is not None:
             return
-        if self._pending.owes_orders:
-            self._lingering = asyncio.get_running_loop().call_later(self._settings.request_timeout, self._close_session)
-        else:
+        if not self._pending.owes_orders:
             self._close_session()
+        elif self._lingering is None:
+            self._lingering = asyncio.get_running_loop().call_later(self._settings.request_timeout, self._close_session)
 
     def _close_session(self) -> None:
         if self._lingering is not None:

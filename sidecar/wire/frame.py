@@ -76,6 +76,10 @@ class FrameReader:
         self._need = HEADER_SIZE
         self.error: WireError | None = None
 
+    @property
+    def broken(self) -> bool:
+        return self.error is not None
+
     def accept_up_to(self, body_cap: int) -> None:
         """Another largest body from now on, in bytes; for a frame that has begun the old one held."""
         self._body_cap = body_cap

@@ -184,3 +184,30 @@ async def test_requests_of_one_chunk_reach_opend_in_their_order_over_all_turns(w
     await until(lambda: cancels_at_opend(world) == MANY, 20)
     came = [one.proto_id for one in list(world.sandbox.received)[before:] if one.proto_id in (2202, MODIFY)]
     assert came == [2202, MODIFY] * MANY
+
+
+async def test_cancels_behind_an_order_are_carried_out_though_the_client_left_and_all_else_is_answered(
+    world: World,
+) -> None:
+    client = await world.client(BOB)
+    ids = await at_the_market(client)
+    relay = relay_of(world)
+    world.sandbox.settings.delays[2202] = 0.5
+    client.send(2202, client.order(price=18))  # its answer comes while the next is decided
+    await world.until(lambda: len(world.sandbox.received.of(2202)) == MANY + 1)
+    hold = asyncio.Event()
+    real = relay._gate.decide
+
+    async def slowly(asked: Any, obstacle: Any) -> Any:
+        await hold.wait()
+        return await real(asked, obstacle)
+
+    relay._gate.decide = slowly  # type: ignore[method-assign]
+    client.send_bytes(frame.build(2202, 40_000, client.order(price=19).SerializeToString()) + cancels(client, ids))
+    await until(lambda: len(relay._waiting or ()) == MANY + 1)
+    client.writer.transport.abort()
+    await asyncio.sleep(1)
+    hold.set()
+    await until(lambda: cancels_at_opend(world) == MANY)
+    await until(lambda: relay._session is None, 15)
+    assert len(world.sandbox.received.of(2202)) == MANY + 1, "the order of a client that left is not sent"

@@ -117,13 +117,16 @@ class TcpClient(asyncio.Protocol):
         self._room.enter(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._ended:
-            return
         reader = self._reader
+        if self._ended or reader.broken:
+            return
         try:
             chunk, heads = reader.receive(data)
         except WireError as error:
-            self._broken(error)
+            if self._relay is not None:
+                self._relay.when_judged(partial(self._broken, error))
+            else:
+                self._broken(error)
             return
         if self._relay is not None:
             if heads:
