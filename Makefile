@@ -3,7 +3,7 @@
 # image  the container image, by docker or podman: opend-sidecar           dashboard  Grafana's JSON, from deploy/grafana/dashboard.py
 # test   the tests            check  style, types, import order            bench  the sidecar beside haproxy and no proxy
 # schema the JSON Schemas in config/schema and docs/configuration.md, from the settings and the fields of keys
-# mutation   whether the tests of the policy notice when the policy is changed; half an hour, see docs/mutation-testing.md
+# mutation   whether the tests of the policy notice when the policy is changed; some minutes, see docs/mutation-testing.md
 PYTHON ?= python3
 DEMO_FLAGS ?=
 IMAGE_FLAGS ?=
@@ -37,7 +37,7 @@ schema: $(VENV)/.dev
 
 mutation: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
-	$(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
 # What the tests need from outside this project's own environment; without it those tests say so and are skipped.
