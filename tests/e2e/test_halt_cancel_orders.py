@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,18 @@ class Command:
 
 
 @contextmanager
+def at_the_same_time(work: Callable[[], None], over: threading.Event) -> Iterator[None]:
+    """`work` in a thread of its own, which ends soon after it is `over`."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(20)
+
+
+@contextmanager
 def flood(sidecar: LiveSidecar, key: str, acc_id: int) -> Iterator[list[str]]:
     """A client that changes an order of its own without pause; the texts it is refused with."""
     client, texts, over = RawClient(sidecar.port, key), [], threading.Event()
@@ -85,13 +97,8 @@ def flood(sidecar: LiveSidecar, key: str, acc_id: int) -> Iterator[list[str]]:
             request.c2s.modifyOrderOp, request.c2s.qty, request.c2s.price = 1, 100, 2.2
             texts.append(client.ask(MODIFY_ORDER, request).retMsg)
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    try:
+    with at_the_same_time(change, over):
         yield texts
-    finally:
-        over.set()
-        thread.join(10)
 
 
 @contextmanager
@@ -110,13 +117,8 @@ def cancels_without_end(sidecar: LiveSidecar, key: str) -> Iterator[list[str]]:
             client.write(b"".join(data for _, data in frames))
             texts.extend(client.reply(serial).retMsg for serial, _ in frames)
 
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    try:
+    with at_the_same_time(cancel, over):
         yield texts
-    finally:
-        over.set()
-        thread.join(20)
 
 
 def past_the_sidecar(sandbox: LiveSandbox) -> None:
